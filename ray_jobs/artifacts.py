@@ -1,0 +1,99 @@
+"""The chain: every arrow is one Ray job, every name one versioned artifact. Standard library only.
+
+url_file -> url_list -> images -> scores -> training_set -> expert_structure -+-> experts -> generated_images -> metrics
+                                                        \\-> expert_texture  -/      ^             ^               |
+                                                             (from expert_shared)   base       prompts        dashboard
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A named, versioned thing in the store."""
+
+    name: str
+    holds: str
+    not_digested: frozenset[str] = field(default_factory=frozenset)
+    """Columns that are observations (times) or physical pointers: stored, but not part of a version's digest."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One arrow of the chain."""
+
+    name: str
+    takes: tuple[str, ...]
+    gives: str
+    does: str
+    code_version: int = 1
+    """Raised by hand when the same inputs and config would give other rows."""
+    optional: tuple[str, ...] = ()
+    """Inputs it uses when there are any."""
+
+
+ARTIFACTS = {
+    artifact.name: artifact
+    for artifact in (
+        Artifact("url_list", "one row per URL of the user's list"),
+        Artifact("images", "one row per URL: the picture, or the reason there is none", frozenset({"fetched_at"})),
+        Artifact("scores", "one row per picture: embedding, aesthetic, cartoon, similarity, hashes"),
+        Artifact(
+            "training_set",
+            "one row per picture: style, prefixed captions, bucket, crop plans, pointer to the pixels",
+            frozenset({"image_part", "image_row"}),
+        ),
+        Artifact("expert_shared", "one denoiser over all timesteps, from which both experts branch"),
+        Artifact("expert_structure", "the denoiser of the noisy half"),
+        Artifact("expert_texture", "the denoiser of the clean half"),
+        Artifact("experts", "both experts as one diffusers pipeline folder"),
+        Artifact("prompts", "one row per prompt"),
+        Artifact("generated_images", "one row per prompt and sample: the picture, or the reason there is none"),
+        Artifact("metrics", "one row per metric and stratum, with its interval"),
+        Artifact("dashboard", "the static site"),
+    )
+}
+
+JOBS = {
+    job.name: job
+    for job in (
+        Job("register_url_list", (), "url_list", "reads a user's URL list"),
+        Job("download_images", ("url_list",), "images", "fetches, checks and shrinks pictures"),
+        Job("score_images", ("images",), "scores", "one decode: embedding, aesthetic, cartoon, hashes"),
+        Job("build_training_set", ("images", "scores"), "training_set", "duplicates, rules, style, buckets"),
+        Job("train_shared", ("training_set", "images"), "expert_shared", "one model over all timesteps"),
+        Job(
+            "train_structure",
+            ("training_set", "images"),
+            "expert_structure",
+            "the noisy half",
+            optional=("expert_shared",),
+        ),
+        Job(
+            "train_texture", ("training_set", "images"), "expert_texture", "the clean half", optional=("expert_shared",)
+        ),
+        Job("publish_experts", ("expert_structure", "expert_texture"), "experts", "one pipeline folder with a card"),
+        Job("register_prompts", (), "prompts", "reads a prompt file or writes the sample's prompts"),
+        Job("generate_images", ("experts", "prompts"), "generated_images", "structure steps, then texture steps"),
+        Job(
+            "evaluate_images",
+            ("generated_images", "training_set", "images", "scores"),
+            "metrics",
+            "KID, inception score and CLIP score with intervals",
+        ),
+        Job(
+            "publish_dashboard",
+            ("metrics", "generated_images", "experts", "training_set", "images"),
+            "dashboard",
+            "the static site",
+        ),
+    )
+}
+
+
+def maker_of(artifact: str) -> Job:
+    """The job that gives an artifact. ValueError names the artifacts there are."""
+    for job in JOBS.values():
+        if job.gives == artifact:
+            return job
+    raise ValueError(f"artifact: {artifact!r} is unknown; accepted are {', '.join(ARTIFACTS)}")

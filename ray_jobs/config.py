@@ -1,0 +1,92 @@
+"""Presets and overrides: TOML tables, one a job, then ``--set key=value``; what comes out is checked by the job's model."""
+
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from ray_jobs.job_configs import CONFIGS, JobConfig
+
+PRESETS = Path(__file__).parent / "presets"
+
+
+def preset_names() -> list[str]:
+    """The presets that ship with the platform."""
+    return sorted(path.stem for path in PRESETS.glob("*.toml"))
+
+
+def load_preset(preset: str) -> dict[str, dict[str, Any]]:
+    """All job tables of a preset: a name that ships, or a path to a TOML file."""
+    path = PRESETS / f"{preset}.toml" if preset in preset_names() else Path(preset)
+    if not path.is_file():
+        raise ValueError(f"preset: {preset!r} is neither a file nor one of {', '.join(preset_names())}")
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"preset: {path} is not TOML: {error}") from None
+    shared = tables.pop("every_job", {})
+    stray = set(tables) - set(CONFIGS)
+    if stray:
+        raise ValueError(f"preset: {path} has tables {', '.join(sorted(stray))}; accepted are {', '.join(CONFIGS)}")
+    return {job: _merge(shared, tables.get(job, {})) for job in CONFIGS}
+
+
+def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
+    """``a.b=3`` strings to nested values. A value is read as JSON where it is JSON, else as text."""
+    result: dict[str, Any] = {}
+    for assignment in assignments:
+        path, equals, raw = assignment.partition("=")
+        if not equals or not path:
+            raise ValueError(f"--set: {assignment!r} has no '='; accepted is key=value or key.subkey=value")
+        try:
+            value = json.loads(raw)
+        except json.JSONDecodeError:
+            value = raw
+        *parents, leaf = path.split(".")
+        table = result
+        for parent in parents:
+            table = table.setdefault(parent, {})
+            if not isinstance(table, dict):
+                raise ValueError(f"--set: {path!r} goes below {parent!r}, which was set to a value")
+        table[leaf] = value
+    return result
+
+
+def job_settings(job: str, preset: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of one job: preset, then overrides. Checked: a ValueError names field, value and what is accepted."""
+    if job not in CONFIGS:
+        raise ValueError(f"job: {job!r} is unknown; accepted are {', '.join(CONFIGS)}")
+    settings = _merge(load_preset(preset)[job], overrides)
+    check_settings(job, settings)
+    return settings
+
+
+def check_settings(job: str, settings: Mapping[str, Any]) -> JobConfig:
+    """The job's frozen config, or a ValueError with one clause for each wrong field."""
+    try:
+        return CONFIGS[job].model_validate(dict(settings))
+    except ValidationError as error:
+        raise ValueError("; ".join(_explain(job, problem) for problem in error.errors())) from None
+
+
+def _explain(job: str, problem: ErrorDetails) -> str:
+    name = ".".join(str(step) for step in problem["loc"]) or "config"
+    if problem["type"] == "extra_forbidden":
+        return f"{job}.{name}: unknown key; accepted are {', '.join(CONFIGS[job].model_fields)}"
+    if problem["type"] == "missing":
+        return f"{job}.{name}: not given; set it in the preset or with --set {name}=VALUE"
+    return f"{job}.{name} = {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for name, value in above.items():
+        old = merged.get(name)
+        merged[name] = (
+            _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) and name != "prefixes" else value
+        )
+    return merged

@@ -1,0 +1,267 @@
+"""The configuration of every job, by pydantic alone, so that a DAG file or a form can read it in milliseconds.
+
+Unknown keys are errors. What stands under ``runtime`` says how fast and where, never what comes out: it is left out of a
+version's key.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+SAMPLE_MODELS = Path(__file__).parent / "sample_models"
+_SAMPLE_FOLDERS = {"scorer": SAMPLE_MODELS / "scorer", "base": SAMPLE_MODELS / "experts"}
+
+
+def model_folder(field: str, value: str) -> str:
+    """A model setting with ``sample`` replaced by the folder that the repository carries for that field."""
+    return str(_SAMPLE_FOLDERS[field]) if value == "sample" else value
+
+
+def digest_of_path(path: Path) -> str:
+    """A digest over a file, or over every file of a folder: 24 hex characters."""
+    digest = hashlib.sha256()
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    for file in files:
+        digest.update(file.relative_to(path).as_posix().encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:24]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Runtime(_Frozen):
+    """How a job is spread over the machine; never part of a version's key."""
+
+    workers: int = Field(1, ge=1, description="worker processes")
+    cpus_per_worker: float = Field(1.0, gt=0, description="logical CPUs that Ray reserves for each worker")
+    threads: int = Field(1, ge=1, description="compute threads in each worker")
+    device: Literal["auto", "cpu", "cuda", "npu"] = Field("auto", description="where models run")
+
+
+class JobConfig(_Frozen):
+    """What every job's config has."""
+
+    module: ClassVar[str | None] = None
+    """The module of ray_jobs with ``run``, if it is not named like the job."""
+    runtime: Runtime = Runtime()
+
+    def decisive(self) -> dict[str, Any]:
+        """All that decides the rows: the config without ``runtime``, files replaced by digests of their contents."""
+        fields = self.model_dump(mode="json", exclude={"runtime"})
+        for name in self.paths():
+            value = fields[name]
+            path = model_folder(name, value) if isinstance(value, str) else ""
+            if path and Path(path).exists():
+                fields[name] = f"content:{digest_of_path(Path(path))}"
+        return fields
+
+    def paths(self) -> Iterable[str]:
+        """Fields that name local files or folders whose content decides the rows."""
+        return ()
+
+    def wanted_inputs(self, optional: tuple[str, ...]) -> tuple[str, ...]:
+        """Which of the job's optional inputs this config asks for."""
+        del optional
+        return ()
+
+
+class RegisterUrlList(JobConfig):
+    """Which list, and what its columns are called."""
+
+    path: str = Field(description="csv, tsv, jsonl, parquet or txt file with one URL a row")
+    url_column: str = "url"
+    caption_column: str | None = Field(None, description="a column with one caption of either language")
+    captions_en_column: str = "captions_en"
+    captions_zh_column: str = "captions_zh"
+    licence_column: str = "licence"
+    sha256_column: str = "sha256"
+    rows_per_part: int = Field(200, ge=1, le=100_000)
+
+    def paths(self) -> Iterable[str]:
+        """The list's content decides, not where it stands."""
+        return ("path",)
+
+
+class DownloadImages(JobConfig):
+    """How pictures are fetched and stored."""
+
+    largest_side_px: int = Field(192, ge=8, description="pictures are shrunk only, to cover this side")
+    timeout_s: float = Field(5.0, gt=0, le=600)
+    max_bytes: int = Field(20_000_000, ge=1000)
+    max_pixels: int = Field(50_000_000, ge=1000)
+    max_redirects: int = Field(3, ge=0, le=10)
+    retries: int = Field(1, ge=0, le=5)
+    fetch_threads: int = Field(16, ge=1, le=256)
+    user_agent: str = "pangu-platform"
+    allow_hosts: tuple[str, ...] = Field(
+        (), description="host:port that may be fetched although not public (the sample's server)"
+    )
+    blocked_sha256_file: str | None = Field(
+        None, description="hex digests, one a line, of pictures that must never be stored"
+    )
+    encode_format: Literal["jpg", "png", "webp"] = "webp"
+    encode_quality: int = Field(95, ge=1, le=100)
+    max_failed_share: Share = Field(0.5, description="the run fails when more than this share of URLs gives no picture")
+
+    def paths(self) -> Iterable[str]:
+        """The block list's content decides."""
+        return ("blocked_sha256_file",)
+
+
+class ScoreImages(JobConfig):
+    """Which scorer."""
+
+    scorer: str = Field("sample", description="'sample', a local open_clip folder, or hub id@revision")
+    aesthetic_head: str | None = Field(None, description="safetensors head; the scorer folder's own by default")
+    cartoon_head: str | None = None
+    batch_size: int = Field(32, ge=1, le=1024)
+
+    def paths(self) -> Iterable[str]:
+        """Weights decide by content."""
+        return ("scorer", "aesthetic_head", "cartoon_head")
+
+
+class BuildTrainingSet(JobConfig):
+    """Rules, styles and buckets."""
+
+    bucket_table: Literal["full", "sample"] = "sample"
+    min_side_px: int = Field(48, ge=1)
+    max_aspect: float = Field(4.2, ge=1)
+    min_caption_similarity: float | None = Field(None, ge=-1, le=1)
+    aesthetic_threshold: float = Field(0.5, description="pictures above are the aesthetic pool; in the head's units")
+    cartoon_threshold: Share = 0.5
+    duplicate_distance: int = Field(
+        3, ge=0, le=16, description="perceptual hashes that differ in at most this many of 64 bits"
+    )
+    prefixes: dict[str, str] = Field(default={"aesthetic": "\u7fa9", "cartoon": "\u9945"})
+
+
+class TrainExpert(JobConfig):
+    """Steps and optimiser of one expert."""
+
+    module: ClassVar[str | None] = "train_expert"
+    role: ClassVar[str] = ""
+    network: Literal["sample", "small", "full"] = "sample"
+    init: Literal["base", "shared", "scratch"] = Field(
+        "base", description="start from the base pair, the shared model, or nothing"
+    )
+    base: str = Field("sample", description="a pipeline folder: VAE, text encoder and, for init=base, the experts")
+    bucket_table: Literal["full", "sample"] = "sample"
+    split_timestep: int = Field(500, ge=0, le=1000)
+    steps: int = Field(100, ge=0)
+    batch_size: int = Field(32, ge=1, description="over all workers")
+    learning_rate: float = Field(2e-4, gt=0)
+    warmup_steps: int = Field(10, ge=0)
+    ema_decay: float = Field(0.99, ge=0, lt=1)
+    caption_dropout: Share = 0.1
+    seed: int = 0
+    checkpoint_every: int = Field(50, ge=1)
+    gradient_checkpointing: bool = False
+    precision: Literal["fp32", "bf16"] = "fp32"
+    cache_latents: bool = Field(True, description="encode each picture once and keep its latents in memory")
+    data_parallel: int = Field(1, ge=1, description="training processes; equal numbers give equal bits")
+
+    def paths(self) -> Iterable[str]:
+        """The base's weights decide by content."""
+        return ("base",)
+
+
+class TrainShared(TrainExpert):
+    """The model both experts branch from."""
+
+    role: ClassVar[str] = "shared"
+    init: Literal["base", "shared", "scratch"] = "scratch"
+
+
+class TrainStructure(TrainExpert):
+    """The expert of the noisy half."""
+
+    role: ClassVar[str] = "structure"
+
+    def wanted_inputs(self, optional: tuple[str, ...]) -> tuple[str, ...]:
+        """The shared model, when this expert branches from it."""
+        return optional if self.init == "shared" else ()
+
+
+class TrainTexture(TrainStructure):
+    """The expert of the clean half."""
+
+    role: ClassVar[str] = "texture"
+
+
+class PublishExperts(JobConfig):
+    """What the published pair says of itself."""
+
+    title: str = "Sample expert pair"
+    prefixes: dict[str, str] = Field(default={"aesthetic": "\u7fa9", "cartoon": "\u9945"})
+    provisional: bool = True
+
+
+class RegisterPrompts(JobConfig):
+    """Which prompts."""
+
+    path: str | None = Field(None, description="parquet, csv, jsonl or txt; the sample's own prompts when absent")
+    num_prompts: int = Field(96, ge=1, description="how many of the sample's prompts")
+    rows_per_part: int = Field(32, ge=1)
+
+    def paths(self) -> Iterable[str]:
+        """The file's content decides."""
+        return ("path",)
+
+
+class GenerateImages(JobConfig):
+    """How pictures are sampled."""
+
+    steps: int = Field(40, ge=1, le=1000)
+    guidance: float = Field(6.0, ge=0, le=30)
+    style_scales: dict[str, float] = Field(default={"aesthetic": 0.0, "cartoon": 0.0})
+    samples_per_prompt: int = Field(1, ge=1)
+    run_seed: int = Field(0, ge=0)
+    batch_size: int = Field(16, ge=1, description="rows of one padded batch; part of the key, since shapes decide bits")
+    encode_format: Literal["png", "webp", "jpg"] = "png"
+
+
+class EvaluateImages(JobConfig):
+    """Which feature network and which intervals."""
+
+    scorer: str = "sample"
+    features: Literal["scorer", "inception"] = "scorer"
+    inception_weights: str | None = Field(None, description="torch-fidelity's Inception weights, for FID")
+    num_reference: int = Field(2000, ge=2)
+    bootstrap: int = Field(200, ge=10)
+    seed: int = 0
+
+    def paths(self) -> Iterable[str]:
+        """Weights decide by content."""
+        return ("scorer", "inception_weights")
+
+
+class PublishDashboard(JobConfig):
+    """What the site shows."""
+
+    title: str = "PanGu-Draw sample"
+    num_pictures: int = Field(48, ge=1, le=1000)
+    thumbnail_px: int = Field(192, ge=32, le=1024)
+
+
+CONFIGS: dict[str, type[JobConfig]] = {
+    "register_url_list": RegisterUrlList,
+    "download_images": DownloadImages,
+    "score_images": ScoreImages,
+    "build_training_set": BuildTrainingSet,
+    "train_shared": TrainShared,
+    "train_structure": TrainStructure,
+    "train_texture": TrainTexture,
+    "publish_experts": PublishExperts,
+    "register_prompts": RegisterPrompts,
+    "generate_images": GenerateImages,
+    "evaluate_images": EvaluateImages,
+    "publish_dashboard": PublishDashboard,
+}

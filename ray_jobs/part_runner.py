@@ -1,0 +1,148 @@
+"""Runs a worker class over planned parts with Ray Data: Ray places and retries parts, content decides what is in them.
+
+A worker is a plain class: ``__init__(setup)`` loads its models, ``__call__(part_name) -> pyarrow.Table`` does one part.
+A driver or worker that dies loses the parts that were not yet stored, nothing else: the next run does only those.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from ray_jobs.errors import AlreadyStored, JobError
+from ray_jobs.job import JobContext
+from ray_jobs.job_configs import JobConfig, Runtime
+from ray_jobs.kill_points import kill_point
+from ray_jobs.manifest import Manifest
+from ray_jobs.parts import PartSummary, not_digested, read_summary, write_part
+from ray_jobs.store import Store
+
+
+@dataclass(frozen=True)
+class WorkerSetup:
+    """What a worker is built from; it travels to the worker process."""
+
+    store: Store
+    config: JobConfig
+    inputs: dict[str, Manifest]
+
+
+class PartWorker(Protocol):
+    """One part in, its rows out."""
+
+    def __call__(self, part: str) -> pa.Table:
+        """All rows of the named part: kept ones, and dropped ones with their reason."""
+        ...
+
+
+def run_parts(
+    context: JobContext[Any], parts: Sequence[str], worker: type[Any], unit: str = "parts"
+) -> list[PartSummary]:
+    """Do every part that is not stored yet and give the summaries of all, in part order."""
+    _write_plan(context, parts)
+    stored = {name.rsplit("/", 1)[1] for name in context.store.names(f"{context.prefix}/parts")}
+    missing = [part for part in parts if part not in stored]
+    rows_done = 0
+    summaries = [read_summary(context.store, context.prefix, part) for part in parts if part in stored]
+    context.progress.report(len(summaries), len(parts), unit)
+    if missing:
+        for line in _schedule(context, missing, worker):
+            context.device_seconds += line["seconds"]
+            rows_done += line["rows"]
+            summaries.append(read_summary(context.store, context.prefix, line["part"]))
+            context.progress.report(len(summaries), len(parts), unit, rows=rows_done)
+    return sorted(summaries, key=lambda summary: summary.part.name)
+
+
+def _write_plan(context: JobContext[Any], parts: Sequence[str]) -> None:
+    """Fix the plan before any work; a resumed run must find the same one."""
+    name = f"{context.prefix}/plan.json"
+    plan = json.dumps({"job": context.plan.job.name, "parts": list(parts)}).encode()
+    kill_point("plan.before_create")
+    try:
+        context.store.create(name, plan)
+    except AlreadyStored:
+        if context.store.read(name) != plan:
+            raise JobError(f"{context.plan.job.name}: {name} holds another plan for the same key") from None
+    kill_point("plan.after_create")
+
+
+def _schedule(context: JobContext[Any], missing: list[str], worker: type[Any]) -> Iterator[dict[str, Any]]:
+    import ray
+    from ray.data import ActorPoolStrategy
+
+    ensure_ray(context.config.runtime)
+    quiet_data_progress()
+    runtime = context.config.runtime
+    size = min(runtime.workers, len(missing))
+    dataset = ray.data.from_items([{"part": part} for part in missing], override_num_blocks=len(missing)).map_batches(
+        _PartTask,
+        fn_constructor_args=(
+            WorkerSetup(context.store, context.config, dict(context.plan.inputs)),
+            worker,
+            context.prefix,
+            context.artifact,
+        ),
+        batch_size=1,
+        compute=ActorPoolStrategy(size=size),
+        **ray_resources(runtime),
+    )
+    for row in dataset.iter_rows():
+        yield json.loads(row["line"])
+
+
+def ray_resources(runtime: Runtime) -> dict[str, Any]:
+    """What Ray reserves for one worker."""
+    wanted: dict[str, Any] = {"num_cpus": runtime.cpus_per_worker}
+    if runtime.device == "cuda":
+        wanted["num_gpus"] = 1
+    elif runtime.device == "npu":
+        wanted["resources"] = {"NPU": 1}
+    return wanted
+
+
+def ensure_ray(runtime: Runtime) -> None:
+    """Join the cluster this process was started in, or start a small local one."""
+    import ray
+
+    if ray.is_initialized():
+        return
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(log_to_driver=False)
+    else:
+        ray.init(num_cpus=max(4, runtime.workers + 2), include_dashboard=False, log_to_driver=False)
+
+
+def quiet_data_progress() -> None:
+    """Our own progress lines stand in the log; Ray Data's bars do not."""
+    from ray.data import DataContext
+
+    data_context = DataContext.get_current()
+    data_context.enable_progress_bars = False
+    data_context.print_on_execution_start = False
+
+
+class _PartTask:
+    """The one place where Ray Data meets a worker: computes a part, stores it create-only, returns one short line."""
+
+    def __init__(self, setup: WorkerSetup, worker: type[Any], prefix: str, artifact: str) -> None:
+        import torch
+
+        torch.set_num_threads(setup.config.runtime.threads)
+        self.store, self.prefix = setup.store, prefix
+        self.leave_out = not_digested(artifact)
+        self.worker: PartWorker = worker(setup)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
+        lines = []
+        for part in batch["part"]:
+            started = time.monotonic()
+            table = self.worker(str(part))
+            write_part(self.store, self.prefix, str(part), table, self.leave_out)
+            line = {"part": str(part), "rows": table.num_rows, "seconds": time.monotonic() - started}
+            lines.append(json.dumps(line))
+        return {"line": lines}
