@@ -113,7 +113,7 @@ class ClipTextEncoder(ModelMixin, ConfigMixin):
         config = json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))["model_cfg"]
         if not config["text_cfg"].get("hf_tokenizer_name"):
             raise ValueError(f"hf_tokenizer_name: got none in {folder}, expected tokenizer files in the folder")
-        encoder = cls(config["embed_dim"], config["text_cfg"], config.get("quick_gelu", False))
+        encoder: Self = cls(config["embed_dim"], config["text_cfg"], config.get("quick_gelu", False))
         weights = load_file(folder / "open_clip_model.safetensors")
         text = {
             name.removeprefix("text."): value.float() for name, value in weights.items() if name.startswith("text.")
