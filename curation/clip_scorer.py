@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -74,7 +74,9 @@ class ClipScorer:
         return self._in_padded_batches(tokens, lambda batch: self._model.encode_text(batch))
 
     @torch.inference_mode()
-    def _in_padded_batches(self, rows: Sequence[torch.Tensor], encode: Any) -> Embeddings:
+    def _in_padded_batches(
+        self, rows: Sequence[torch.Tensor], encode: Callable[[torch.Tensor], torch.Tensor]
+    ) -> Embeddings:
         embedded = np.zeros((len(rows), self.width), dtype=np.float32)
         for start in range(0, len(rows), self._batch_size):
             taken = list(rows[start : start + self._batch_size])
@@ -128,7 +130,7 @@ def clip_fingerprint(folder: Path) -> str:
         json.dumps({name: config.get(name) for name in ("model_cfg", "preprocess_cfg")}, sort_keys=True).encode()
     )
     with safe_open(weights_file(folder), framework="pt") as file:
-        for name in sorted(file.keys()):  # noqa: SIM118
+        for name in sorted(file.keys()):
             tensor = file.get_tensor(name).contiguous()
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())

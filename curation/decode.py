@@ -81,7 +81,10 @@ def _decode(data: bytes, settings: DecodeSettings) -> DecodedPicture:
         opened = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError as error:
         is_known = data.startswith(_MAGIC) or _is_webp(data)
-        raise PictureError(Rejection.UNDECODABLE if is_known else Rejection.UNKNOWN_FORMAT, str(error)) from error
+        # Pillow's own message holds a memory address: no two runs would give the same row
+        if is_known:
+            raise PictureError(Rejection.UNDECODABLE, "the header is damaged") from error
+        raise PictureError(Rejection.UNKNOWN_FORMAT, f"starts with {data[:8].hex(' ')}") from error
     with opened as source:
         _check_pixels(source.size, settings)
         source_format, source_mode = source.format or "", source.mode

@@ -54,7 +54,8 @@ class LinearHead:
         """embeddings: (N, width) float32, L2-normalised. (N,) float32; a row's value depends on that row alone."""
         if embeddings.ndim != 2 or embeddings.shape[1] != self.width:
             raise ScorerError(f"embeddings must be (N, {self.width}); got {embeddings.shape}")
-        return ((embeddings.astype(np.float64) * self._weight).sum(axis=1) + self._bias).astype(np.float32)
+        scores: Vector = ((embeddings.astype(np.float64) * self._weight).sum(axis=1) + self._bias).astype(np.float32)
+        return scores
 
 
 def load_head(path: Path, clip_fingerprint: str) -> LinearHead:

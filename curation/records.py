@@ -1,7 +1,7 @@
 """The row at each stage of curation, as Arrow schemas; `reason` is null in a row that is kept.
 
-Columns named in `OBSERVATIONS` say when or how something happened and not what it is: they are no part of a
-version's digest.
+Columns named in `OBSERVATIONS` say when or in what words something happened and not what it is: they are no part of
+a version's digest.
 """
 
 from types import MappingProxyType
@@ -99,7 +99,7 @@ TRAINING_SET = pa.schema(
 OBSERVATIONS: MappingProxyType[str, frozenset[str]] = MappingProxyType(
     {
         "url_list": frozenset(),
-        "images": frozenset({"fetched_at"}),
+        "images": frozenset({"fetched_at", "error_message"}),
         "scores": frozenset(),
         "training_set": frozenset(),
     }

@@ -1,5 +1,6 @@
 """Builds `training_set` rows from `images` and `scores`: rows and pointers, no pixels."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,7 @@ def _select(table: pa.Table, names: tuple[str, ...], what: str) -> pa.Table:
 
 
 def _require_unique_keys(records: list[dict[str, Any]]) -> None:
-    for before, record in zip(records, records[1:], strict=False):
+    for before, record in pairwise(records):
         if before["key"] == record["key"]:
             raise ValueError(f"images: key {record['key']} occurs more than once")
 
