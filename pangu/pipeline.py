@@ -215,7 +215,7 @@ def read_card(folder: Path) -> ExpertsCard:
 
 def load_experts(folder: Path, device: str | torch.device = "cpu") -> PanGuDrawPipeline:
     """The checked pipeline of a folder, in float32, on a device, ready to sample."""
-    pipeline = PanGuDrawPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipeline = PanGuDrawPipeline.from_pretrained(folder, dtype=torch.float32)
     for name in ("structure", "texture", "vae", "text_encoder"):
         getattr(pipeline, name).requires_grad_(False).eval()
     pipeline.to(device)
