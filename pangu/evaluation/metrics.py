@@ -192,7 +192,7 @@ def _row(
     metric: str, interval: Interval, count: int, stratum: str, card: ExtractorCard, notes: Sequence[str]
 ) -> MetricRow:
     """Return one row; a model that had another part in making these images is flagged before anything else."""
-    flags = [f"NOT INDEPENDENT: this model also {use}." for use in card.other_uses]
+    flags = [f"NOT INDEPENDENT: this model also {' and '.join(card.other_uses)}."] if card.other_uses else []
     bounded = np.isfinite(interval.low) and np.isfinite(interval.high)
     return MetricRow(
         metric=metric,

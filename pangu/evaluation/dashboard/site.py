@@ -1,0 +1,73 @@
+"""Writes the site: five static pages, one stylesheet, thumbnails; no script anywhere, and a CSP that allows none."""
+
+import shutil
+from importlib import resources
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from pangu.evaluation.dashboard import charts, numbers, views
+from pangu.evaluation.dashboard.content import SiteContent
+from pangu.evaluation.dashboard.thumbnails import Thumbnails
+
+PAGES = (
+    ("index.html", "Overview"),
+    ("dataset.html", "Dataset"),
+    ("training.html", "Training"),
+    ("evaluation.html", "Evaluation"),
+    ("provenance.html", "Provenance"),
+)
+
+
+def write_site(folder: Path, content: SiteContent) -> list[Path]:
+    """Write the whole site into `folder` and return its pages, the first to be opened first.
+
+    Pages of an earlier site in the folder are replaced, and its thumbnails removed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder / "pictures", ignore_errors=True)
+    environment = _environment(Thumbnails(folder / "pictures"))
+    stylesheet = resources.files("pangu.evaluation").joinpath("site", "style.css").read_bytes()
+    (folder / "style.css").write_bytes(stylesheet)
+    written = []
+    for name, title in PAGES:
+        page = environment.get_template(f"{name}.j2").render(content=content, page=name, page_title=title)
+        (folder / name).write_text(page, encoding="utf-8")
+        written.append(folder / name)
+    return written
+
+
+def _environment(thumbnails: Thumbnails) -> Environment:
+    """Return the templates with everything they may call; escaping is on for every one of them."""
+    environment = Environment(
+        loader=PackageLoader("pangu.evaluation", "site"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        count=numbers.show_count,
+        number=numbers.show_number,
+        size=numbers.show_bytes,
+        seconds=numbers.show_seconds,
+        short=numbers.show_short,
+        words=numbers.show_words,
+        heading=numbers.show_heading,
+    )
+    environment.globals.update(
+        pages=PAGES,
+        thumbnail=thumbnails.add,
+        share=numbers.show_share,
+        bar=charts.bar,
+        stacked_bar=charts.stacked_bar,
+        shape=charts.shape,
+        headline_figures=views.headline_figures,
+        metric_tables=views.metric_tables,
+        version_positions=views.version_positions,
+        loss_charts=views.loss_charts,
+        history_charts=views.history_charts,
+        role_tones=views.ROLE_TONES,
+        style_tones=views.STYLE_TONES,
+    )
+    return environment
