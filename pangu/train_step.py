@@ -1,4 +1,4 @@
-"""The training loss of one expert: unweighted epsilon MSE in float32 on timesteps of its own range.
+"""The training loss of one expert: by default unweighted epsilon MSE, in float32, on timesteps of its own range.
 
 Source: released PanGu-Draw code (schedule and loss); arXiv 2303.09556 for the optional min-SNR weights.
 """
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from pangu.batches import TrainBatch
-from pangu.denoiser import Conditioning, run_unet
+from pangu.denoiser import Conditioning, PredictionType, run_unet
 from pangu.noise_schedule import NoiseSchedule
 from pangu.text_encoder import TextFeatures
 from pangu.time_range import TimeRange
@@ -21,7 +21,7 @@ from pangu.time_range import TimeRange
 class TrainSettings(BaseModel):
     """How an expert is trained.
 
-    min_snr_gamma: None for the plain loss; else each row's loss is multiplied by min(1, gamma / SNR).
+    min_snr_gamma: None for the plain loss; else each row weighs as min(SNR, gamma) would on its x0 error.
     autocast: None for float32. decay_steps: the rate falls along a cosine to a tenth over this many steps after the
     warm-up; None keeps it.
     """
@@ -81,36 +81,55 @@ def drop_captions(conditioning: Conditioning, dropped: Tensor, null: TextFeature
     return Conditioning(tokens, pooled, conditioning.bucket)
 
 
-def loss_weights(schedule: NoiseSchedule, t: Tensor, gamma: float | None) -> Tensor:
-    """Weight of each row's loss, (B,) float32: 1, or min(1, gamma / SNR)."""
+def loss_weights(schedule: NoiseSchedule, t: Tensor, kind: PredictionType, gamma: float | None) -> Tensor:
+    """Weight of each row's loss, (B,) float32: 1, or the min-SNR weight, which is min(SNR, gamma) on the x0 error."""
     if gamma is None:
         return torch.ones(len(t))
-    return (gamma / schedule.log_snr(t).exp()).clamp(max=1).float()
+    snr = schedule.log_snr(t).exp()
+    x0_error_per_loss = {
+        PredictionType.EPSILON: 1 / snr,
+        PredictionType.V: 1 / (1 + snr),
+        PredictionType.X0: 1 + 0 * snr,
+    }
+    return (snr.clamp(max=gamma) * x0_error_per_loss[kind]).float()
 
 
-def diffusion_loss(
-    unet: nn.Module,
-    batch: TrainBatch,
-    draw: Draw,
-    *,
-    schedule: NoiseSchedule,
-    null: TextFeatures,
-    settings: TrainSettings,
-) -> Tensor:
+def training_target(latents: Tensor, noise: Tensor, t: Tensor, kind: PredictionType, schedule: NoiseSchedule) -> Tensor:
+    """What the network should say: noise, a noise - s x0, or x0, with a = sqrt(abar) and s = sqrt(1 - abar)."""
+    if kind is PredictionType.EPSILON:
+        return noise
+    if kind is PredictionType.X0:
+        return latents
+    signal, spread = schedule.signal_and_noise_rates(t, latents)
+    return signal * noise - spread * latents
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """What the loss needs beside the batch. null: features of the empty text, one row."""
+
+    schedule: NoiseSchedule
+    prediction_type: PredictionType
+    null: TextFeatures
+    settings: TrainSettings
+
+
+def diffusion_loss(unet: nn.Module, batch: TrainBatch, draw: Draw, terms: LossTerms) -> Tensor:
     """This worker's share of the global mean: the sum of its rows' losses over the rows of the global batch.
 
     Shares of all workers add up to the loss of the same global batch on one worker.
     """
+    settings, schedule, kind = terms.settings, terms.schedule, terms.prediction_type
     device = next(unet.parameters()).device
     rows = slice(batch.first_row, batch.first_row + len(batch.latents))
-    t, noise = draw.t[rows], draw.noise[rows].to(device)
-    x_t = schedule.add_noise(batch.latents.to(device), noise, t)
-    conditioning = drop_captions(batch.conditioning, draw.dropped[rows], null).to(device, torch.float32)
+    t, noise, latents = draw.t[rows], draw.noise[rows].to(device), batch.latents.to(device)
+    x_t = schedule.add_noise(latents, noise, t)
+    conditioning = drop_captions(batch.conditioning, draw.dropped[rows], terms.null).to(device, torch.float32)
     dtype = getattr(torch, settings.autocast) if settings.autocast else torch.float32
     with torch.autocast(device.type, dtype=dtype, enabled=settings.autocast is not None):
-        epsilon = run_unet(unet, x_t, t, conditioning)
-    error = (epsilon.float() - noise).square().mean((1, 2, 3))
-    weights = batch.weights.to(device) * loss_weights(schedule, t, settings.min_snr_gamma).to(device)
+        output = run_unet(unet, x_t, t, conditioning)
+    error = (output.float() - training_target(latents, noise, t, kind, schedule)).square().mean((1, 2, 3))
+    weights = batch.weights.to(device) * loss_weights(schedule, t, kind, settings.min_snr_gamma).to(device)
     return (weights * error).sum() / batch.num_global
 
 

@@ -23,7 +23,7 @@ from pangu.checkpoint import (
 from pangu.ema import Ema
 from pangu.noise_schedule import NoiseSchedule
 from pangu.text_encoder import TextFeatures
-from pangu.train_step import TrainSettings, diffusion_loss, draw_noise, learning_rate_at
+from pangu.train_step import LossTerms, TrainSettings, diffusion_loss, draw_noise, learning_rate_at
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,8 @@ def _train_one_step(
     shape = (batch.num_global, *batch.latents.shape[1:])
     draw = draw_noise(settings, step, shape, task.identity.time_range)
     optimizer.zero_grad(set_to_none=True)
-    loss = diffusion_loss(model, batch, draw, schedule=task.schedule, null=task.null, settings=settings)
+    terms = LossTerms(task.schedule, task.identity.prediction_type, task.null, settings)
+    loss = diffusion_loss(model, batch, draw, terms)
     # Data parallelism averages gradients over workers; our shares are to be added, hence the factor.
     (loss * _num_workers()).backward()  # type: ignore[no-untyped-call]
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_gradient_norm)

@@ -5,21 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
-
-from pangu.bucket_conditioning import BucketSize, bucket_sizes
-from pangu.torchvision_ops import declare_missing_ops
-
-declare_missing_ops()
-
-import open_clip
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
+from pangu.bucket_conditioning import BucketSize, bucket_sizes
 from pangu.checkpoint import ExpertIdentity
+from pangu.denoiser import Conditioning
 from pangu.networks import build_sample_autoencoder, build_unet
+from pangu.noise_schedule import NoiseSchedule
 from pangu.pipeline import ExpertsCard, PanGuDrawPipeline
-from pangu.text_encoder import ClipTextEncoder
+from pangu.text_encoder import ClipTextEncoder, open_clip
 from pangu.time_range import Role, TimeSplit
 
 CORPUS = [
@@ -139,3 +135,53 @@ def pipeline(text_encoder, buckets) -> PanGuDrawPipeline:
         "text_encoder": text_encoder,
     }
     return PanGuDrawPipeline.build(modules, card)
+
+
+class GaussianDenoiser:
+    """The exact denoiser of data drawn from N(mean, spread^2): E[x0 | x_t], mean chosen by the first token's value.
+
+    With a = sqrt(abar), s^2 = 1 - abar: mean + a spread^2 (x_t - a mean) / (a^2 spread^2 + s^2).
+    """
+
+    def __init__(self, schedule, spread: float) -> None:
+        self.schedule = schedule
+        self.spread = spread
+        self.num_rows = 0
+
+    def __call__(self, x_t, t, conditioning):
+        self.num_rows += len(x_t)
+        mean = conditioning.tokens[:, 0, 0].to(x_t).reshape(-1, *[1] * (x_t.dim() - 1))
+        abar = self.schedule.abar[t].item()
+        gain = abar**0.5 * self.spread**2 / (abar * self.spread**2 + 1 - abar)
+        return mean + gain * (x_t - abar**0.5 * mean)
+
+    def exact_flow(self, x_t, t, mean):
+        """Where the probability flow carries x_t: each marginal is N(a mean, a^2 spread^2 + s^2)."""
+        abar = self.schedule.abar[t].item()
+        standard = (x_t - abar**0.5 * mean) / (abar * self.spread**2 + 1 - abar) ** 0.5
+        return mean + self.spread * standard
+
+
+@pytest.fixture
+def gaussian():
+    return GaussianDenoiser(NoiseSchedule(), 0.7)
+
+
+def conditioning_of(*means: float) -> Conditioning:
+    tokens = torch.tensor(means, dtype=torch.float64).reshape(-1, 1, 1)
+    return Conditioning(tokens, torch.zeros(len(means), 1), torch.zeros(len(means), dtype=torch.int64))
+
+
+@pytest.fixture
+def mean_conditioning():
+    return conditioning_of
+
+
+@pytest.fixture
+def unet_of_seed():
+    return make_unet
+
+
+@pytest.fixture
+def identities(buckets):
+    return make_identities(buckets)
