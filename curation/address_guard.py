@@ -15,6 +15,31 @@ Resolver = Callable[[str, int], Sequence[str]]
 
 _MAX_URL_CHARS = 8192
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_NOT_PUBLIC_V4 = tuple(
+    ipaddress.IPv4Network(text)
+    for text in [
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.0.2.0/24",
+        "192.31.196.0/24",
+        "192.52.193.0/24",
+        "192.88.99.0/24",
+        "192.168.0.0/16",
+        "192.175.48.0/24",
+        "198.18.0.0/15",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "224.0.0.0/4",
+        "240.0.0.0/4",
+    ]
+)
+_UNICAST_V6 = ipaddress.IPv6Network("2000::/3")
+_NOT_PUBLIC_V6 = tuple(ipaddress.IPv6Network(text) for text in ["2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"])
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?\.?|[0-9a-f:.]+")
 
@@ -78,28 +103,22 @@ def check_target(target: Target, allowed_hosts: frozenset[str], resolve: Resolve
 
 
 def is_public(address: str) -> bool:
-    """Whether a numeric address is on the public internet, and so is any IPv4 address wrapped in it."""
+    """Whether a numeric address is on the public internet; of IPv4 in IPv6 (mapped, NAT64) the inner one decides.
+
+    The tables are ours, from the IANA special-purpose registries: `ipaddress.is_global` differs between Python
+    releases, and calls 192.0.0.192, where a cloud keeps its credentials, global in some. Tunnels (6to4, Teredo)
+    are not public: where they end is written in the address by whoever made it.
+    """
     try:
         ip = ipaddress.ip_address(address.split("%")[0])
     except ValueError:
         return False
     if isinstance(ip, ipaddress.IPv6Address):
-        embedded = _embedded_v4(ip)
-        if any(not is_public(str(inner)) for inner in embedded):
-            return False
-        if ip.ipv4_mapped is not None:
-            return True
-    return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_unspecified or ip.is_loopback)
-
-
-def _embedded_v4(ip: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
-    """IPv4 addresses that a packet to this address may end at: mapped, compatible, 6to4, Teredo, NAT64."""
-    found = [inner for inner in (ip.ipv4_mapped, ip.sixtofour) if inner is not None]
-    if ip.teredo is not None:
-        found += ip.teredo
-    if ip in _NAT64 or int(ip) >> 32 == 0:
-        found.append(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF))
-    return found
+        inner = ip.ipv4_mapped or (ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else None)
+        if inner is None:
+            return ip in _UNICAST_V6 and not any(ip in network for network in _NOT_PUBLIC_V6)
+        ip = inner
+    return not any(ip in network for network in _NOT_PUBLIC_V4)
 
 
 def resolve_host(host: str, port: int) -> Sequence[str]:

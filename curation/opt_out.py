@@ -17,7 +17,7 @@ _EVIDENCE_HEADERS = ("x-robots-tag", "tdm-reservation", "tdm-policy", "content-u
 _VALUED_DIRECTIVES = frozenset(
     {"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview", "indexifembedded"}
 )
-_ROBOT_NAME = re.compile(r"[a-z0-9_*][a-z0-9_.*/-]*( [a-z0-9_.-]+)?")
+_ROBOT_NAME = re.compile(r"[a-z0-9_*][a-z0-9_.*/-]*")
 
 
 class OptOutPolicy(BaseModel):
@@ -64,9 +64,9 @@ def directives_for(value: str, robot: str) -> Iterable[str]:
         text = token.strip()
         while ":" in text:
             name, rest = (part.strip() for part in text.split(":", 1))
-            if name in _VALUED_DIRECTIVES or not _ROBOT_NAME.fullmatch(name):
+            if name in _VALUED_DIRECTIVES or (name and not _ROBOT_NAME.fullmatch(name)):
                 break  # a directive with its value, or the clock time within one
-            scope, text = name, rest
+            scope, text = name or scope, rest
         if text and scope in (None, "*", robot.lower()):
             yield text.split(":", 1)[0].strip()
 

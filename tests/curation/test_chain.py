@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from itertools import pairwise
 
 import pyarrow as pa
 import pytest
@@ -68,9 +69,7 @@ EXPECTED = {
 def run_chain(rows, settings, scorer, heads, num_parts: int) -> tuple[list[pa.Table], pa.Table, pa.Table]:
     url_list = make_url_list(rows)
     edges = [len(url_list) * i // num_parts for i in range(num_parts + 1)]
-    parts = [
-        download_part(url_list.slice(low, high - low), settings) for low, high in zip(edges, edges[1:], strict=False)
-    ]
+    parts = [download_part(url_list.slice(low, high - low), settings) for low, high in pairwise(edges)]
     scores = pa.concat_tables([score_part(part, scorer, *heads) for part in parts])
     pointed = [
         part.append_column("image_part", pa.array([f"part-{n}"] * len(part))).append_column(
