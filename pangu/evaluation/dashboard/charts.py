@@ -75,7 +75,8 @@ def _frame(points: Sequence[Point]) -> _Frame:
     ys = [value for point in points for value in (point.y, point.low, point.high) if value is not None]
     low, high = min(ys), max(ys)
     step = _nice_step((high - low) or abs(high) or 1.0)
-    return _Frame(min(xs), max(xs), math.floor(low / step) * step, math.ceil(high / step) * step or step)
+    floor, ceiling = math.floor(low / step) * step, math.ceil(high / step) * step
+    return _Frame(min(xs), max(xs), floor, ceiling if ceiling > floor else floor + step)
 
 
 def _nice_step(span: float) -> float:
