@@ -36,7 +36,11 @@ ARTIFACTS = {
     artifact.name: artifact
     for artifact in (
         Artifact("url_list", "one row per URL of the user's list"),
-        Artifact("images", "one row per URL: the picture, or the reason there is none", frozenset({"fetched_at"})),
+        Artifact(
+            "images",
+            "one row per URL: the picture, or the reason there is none",
+            frozenset({"fetched_at", "error_message"}),
+        ),
         Artifact("scores", "one row per picture: embedding, aesthetic, cartoon, similarity, hashes"),
         Artifact(
             "training_set",

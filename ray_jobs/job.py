@@ -3,7 +3,6 @@
 Every job module has ``run(context) -> Manifest``; the configuration's model stands in `job_configs`.
 """
 
-import hashlib
 import importlib
 import json
 import time
@@ -14,8 +13,8 @@ from typing import Any, Generic, TypeVar
 
 from ray_jobs.artifacts import ARTIFACTS, JOBS, Job
 from ray_jobs.errors import AlreadyStored, JobError, UnknownVersion
+from ray_jobs.folder_versions import store_folder
 from ray_jobs.job_configs import CONFIGS, JobConfig
-from ray_jobs.kill_points import kill_point
 from ray_jobs.manifest import (
     InputVersion,
     Manifest,
@@ -84,17 +83,14 @@ class JobContext(Generic[Config]):
         return self._commit(digest.hexdigest(), tuple(s.part for s in summaries), "parts", counts, facts or {})
 
     def commit_folder(self, folder: Path, facts: dict[str, Any] | None = None) -> Manifest:
-        """Store every file of a local folder under a fresh name and commit them as one version."""
-        attempt = f"files-{time.time_ns():x}"
-        parts = []
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            data = path.read_bytes()
-            name = path.relative_to(folder).as_posix()
-            kill_point("files.before_create")
-            self.store.create(f"{self.prefix}/{attempt}/{name}", data)
-            kill_point("files.after_create")
-            parts.append(describe_file(name, data))
-        return self._commit(digest_of_files(tuple(parts)), tuple(parts), attempt, {}, facts or {})
+        """Store every file of a local folder and commit them as one version."""
+        name, parts = store_folder(self.store, self.prefix, folder)
+        return self._commit(digest_of_files(parts), parts, name, {}, facts or {})
+
+    def commit_stored_folder(self, name: str, parts: list[dict[str, Any]], facts: dict[str, Any]) -> Manifest:
+        """Commit a folder that a worker has stored with `folder_versions.store_folder`."""
+        files = tuple(Part.model_validate(part) for part in parts)
+        return self._commit(digest_of_files(files), files, name, {}, facts)
 
     def _commit(
         self, digest: str, parts: tuple[Part, ...], folder: str, counts: dict[str, int], facts: dict[str, Any]
@@ -129,11 +125,6 @@ class JobContext(Generic[Config]):
                 ) from None
             versions.list_in_log(won)
             return won
-
-
-def describe_file(name: str, data: bytes) -> Part:
-    """Name, size and digest of one file."""
-    return Part(name=name, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
 
 
 def plan_job(name: str, settings: Mapping[str, Any], references: Mapping[str, str], store: Store) -> JobPlan:

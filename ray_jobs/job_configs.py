@@ -32,6 +32,10 @@ def digest_of_path(path: Path) -> str:
     return digest.hexdigest()[:24]
 
 
+PREFIXES = {"aesthetic": "\u7fa9 ", "cartoon": "\u9945 "}
+"""The released prefixes: one rare character and a space (METHOD, section 4)."""
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -76,12 +80,10 @@ class RegisterUrlList(JobConfig):
     """Which list, and what its columns are called."""
 
     path: str = Field(description="csv, tsv, jsonl, parquet or txt file with one URL a row")
-    url_column: str = "url"
-    caption_column: str | None = Field(None, description="a column with one caption of either language")
-    captions_en_column: str = "captions_en"
-    captions_zh_column: str = "captions_zh"
-    licence_column: str = "licence"
-    sha256_column: str = "sha256"
+    columns: dict[str, str] = Field(
+        default={},
+        description="what the list calls url, caption, captions_en, captions_zh, licence, sha256, where it differs",
+    )
     rows_per_part: int = Field(200, ge=1, le=100_000)
 
     def paths(self) -> Iterable[str]:
@@ -92,14 +94,18 @@ class RegisterUrlList(JobConfig):
 class DownloadImages(JobConfig):
     """How pictures are fetched and stored."""
 
-    largest_side_px: int = Field(192, ge=8, description="pictures are shrunk only, to cover this side")
+    bucket_table: Literal["full", "sample"] = Field(
+        "sample", description="pictures are shrunk only, and still cover it"
+    )
+    keep_scale: float = Field(3.0, ge=1, le=16, description="keep pixels for buckets this many times as large")
     timeout_s: float = Field(5.0, gt=0, le=600)
     max_bytes: int = Field(20_000_000, ge=1000)
     max_pixels: int = Field(50_000_000, ge=1000)
-    max_redirects: int = Field(3, ge=0, le=10)
-    retries: int = Field(1, ge=0, le=5)
+    max_redirects: int = Field(3, ge=0, le=20)
+    retries: int = Field(1, ge=0, le=10)
+    backoff_s: float = Field(0.2, ge=0, le=60)
     fetch_threads: int = Field(16, ge=1, le=256)
-    user_agent: str = "pangu-platform"
+    user_agent: str = "Mozilla/5.0 (compatible; pangu-curation)"
     allow_hosts: tuple[str, ...] = Field(
         (), description="host:port that may be fetched although not public (the sample's server)"
     )
@@ -133,14 +139,16 @@ class BuildTrainingSet(JobConfig):
 
     bucket_table: Literal["full", "sample"] = "sample"
     min_side_px: int = Field(48, ge=1)
-    max_aspect: float = Field(4.2, ge=1)
+    max_aspect: float = Field(4.5, ge=1)
     min_caption_similarity: float | None = Field(None, ge=-1, le=1)
-    aesthetic_threshold: float = Field(0.5, description="pictures above are the aesthetic pool; in the head's units")
-    cartoon_threshold: Share = 0.5
-    duplicate_distance: int = Field(
-        3, ge=0, le=16, description="perceptual hashes that differ in at most this many of 64 bits"
+    min_aesthetic: float | None = Field(None, description="pictures below leave; in the head's units")
+    aesthetic_pool: float = Field(0.5, description="pictures above are the aesthetic pool; in the head's units")
+    cartoon_low: Share = Field(0.3, description="at or below: no cartoon; between the two: of neither pool")
+    cartoon_high: Share = Field(0.7, description="at or above: the cartoon pool")
+    duplicate_distance: int | None = Field(
+        3, ge=0, le=16, description="perceptual hashes that differ in at most so many of 64 bits"
     )
-    prefixes: dict[str, str] = Field(default={"aesthetic": "\u7fa9", "cartoon": "\u9945"})
+    prefixes: dict[str, str] = PREFIXES
 
 
 class TrainExpert(JobConfig):
@@ -200,8 +208,15 @@ class PublishExperts(JobConfig):
     """What the published pair says of itself."""
 
     title: str = "Sample expert pair"
-    prefixes: dict[str, str] = Field(default={"aesthetic": "\u7fa9", "cartoon": "\u9945"})
-    provisional: bool = True
+    prefixes: dict[str, str] = PREFIXES
+    base: str = Field(
+        "sample", description="the pipeline folder whose VAE and text encoder the experts were trained with"
+    )
+    provisional: bool = Field(True, description="the card and the site say so")
+
+    def paths(self) -> Iterable[str]:
+        """The base's weights decide by content."""
+        return ("base",)
 
 
 class RegisterPrompts(JobConfig):
@@ -221,21 +236,26 @@ class GenerateImages(JobConfig):
 
     steps: int = Field(40, ge=1, le=1000)
     guidance: float = Field(6.0, ge=0, le=30)
-    style_scales: dict[str, float] = Field(default={"aesthetic": 0.0, "cartoon": 0.0})
+    style_scales: dict[str, float] = Field(default={}, description="s_style of every prompt, by style name")
+    prompt_style_scale: float = Field(
+        0.0, ge=0, le=30, description="s_style of the style that a prompt's own row names"
+    )
     samples_per_prompt: int = Field(1, ge=1)
     run_seed: int = Field(0, ge=0)
     batch_size: int = Field(16, ge=1, description="rows of one padded batch; part of the key, since shapes decide bits")
     encode_format: Literal["png", "webp", "jpg"] = "png"
 
 
+SCENE_CLASSES = ("ball", "box", "star", "heart", "tree", "house", "fish", "car")
+
+
 class EvaluateImages(JobConfig):
     """Which feature network and which intervals."""
 
     scorer: str = "sample"
-    features: Literal["scorer", "inception"] = "scorer"
     inception_weights: str | None = Field(None, description="torch-fidelity's Inception weights, for FID")
-    num_reference: int = Field(2000, ge=2)
-    bootstrap: int = Field(200, ge=10)
+    classes: tuple[str, ...] = Field(SCENE_CLASSES, description="what the scorer tells apart for the inception score")
+    num_reference: int = Field(2000, ge=2, description="kept pictures of the training set to compare with")
     seed: int = 0
 
     def paths(self) -> Iterable[str]:

@@ -72,27 +72,38 @@ def _write_plan(context: JobContext[Any], parts: Sequence[str]) -> None:
 
 
 def _schedule(context: JobContext[Any], missing: list[str], worker: type[Any]) -> Iterator[dict[str, Any]]:
+    setup = WorkerSetup(context.store, context.config, dict(context.plan.inputs))
+    dataset = _over_parts(context, missing, _PartTask, (setup, worker, context.prefix, context.artifact))
+    for row in dataset.iter_rows():
+        yield json.loads(row["line"])
+
+
+def map_parts(context: JobContext[Any], parts: Sequence[str], worker: type[Any]) -> Iterator[pa.Table]:
+    """A worker's table for every part, as they come; nothing is stored. For small tables, such as features."""
+    setup = WorkerSetup(context.store, context.config, dict(context.plan.inputs))
+    dataset = _over_parts(context, parts, _PassingTask, (setup, worker))
+    done = 0
+    for batch in dataset.iter_batches(batch_size=1):
+        for data in batch["table"]:
+            done += 1
+            context.progress.report(done, len(parts), "parts")
+            yield pa.ipc.open_stream(data).read_all()
+
+
+def _over_parts(context: JobContext[Any], parts: Sequence[str], task: type[Any], arguments: tuple[Any, ...]) -> Any:  # noqa: ANN401
     import ray
     from ray.data import ActorPoolStrategy
 
-    ensure_ray(context.config.runtime)
-    quiet_data_progress()
     runtime = context.config.runtime
-    size = min(runtime.workers, len(missing))
-    dataset = ray.data.from_items([{"part": part} for part in missing], override_num_blocks=len(missing)).map_batches(
-        _PartTask,
-        fn_constructor_args=(
-            WorkerSetup(context.store, context.config, dict(context.plan.inputs)),
-            worker,
-            context.prefix,
-            context.artifact,
-        ),
+    ensure_ray(runtime)
+    quiet_data_progress()
+    return ray.data.from_items([{"part": part} for part in parts], override_num_blocks=len(parts)).map_batches(
+        task,
+        fn_constructor_args=arguments,
         batch_size=1,
-        compute=ActorPoolStrategy(size=size),
+        compute=ActorPoolStrategy(size=min(runtime.workers, len(parts))),
         **ray_resources(runtime),
     )
-    for row in dataset.iter_rows():
-        yield json.loads(row["line"])
 
 
 def ray_resources(runtime: Runtime) -> dict[str, Any]:
@@ -105,16 +116,16 @@ def ray_resources(runtime: Runtime) -> dict[str, Any]:
     return wanted
 
 
-def ensure_ray(runtime: Runtime) -> None:
+def ensure_ray(runtime: Runtime, *, log_to_driver: bool = False) -> None:
     """Join the cluster this process was started in, or start a small local one."""
     import ray
 
     if ray.is_initialized():
         return
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(log_to_driver=False)
+        ray.init(log_to_driver=log_to_driver)
     else:
-        ray.init(num_cpus=max(4, runtime.workers + 2), include_dashboard=False, log_to_driver=False)
+        ray.init(num_cpus=max(4, runtime.workers + 2), include_dashboard=False, log_to_driver=log_to_driver)
 
 
 def quiet_data_progress() -> None:
@@ -146,3 +157,23 @@ class _PartTask:
             line = {"part": str(part), "rows": table.num_rows, "seconds": time.monotonic() - started}
             lines.append(json.dumps(line))
         return {"line": lines}
+
+
+class _PassingTask:
+    """Computes a part and passes its rows to the driver as one Arrow stream."""
+
+    def __init__(self, setup: WorkerSetup, worker: type[Any]) -> None:
+        import torch
+
+        torch.set_num_threads(setup.config.runtime.threads)
+        self.worker: PartWorker = worker(setup)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
+        streams = []
+        for part in batch["part"]:
+            table = self.worker(str(part))
+            sink = pa.BufferOutputStream()
+            with pa.ipc.new_stream(sink, table.schema) as stream:
+                stream.write_table(table)
+            streams.append(sink.getvalue().to_pybytes())
+        return {"table": streams}

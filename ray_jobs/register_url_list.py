@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from curation.url_list import read_url_list
+from curation.url_list import UrlListColumns, read_url_list
 from ray_jobs.job import JobContext
 from ray_jobs.job_configs import RegisterUrlList
 from ray_jobs.manifest import Manifest
@@ -12,18 +12,10 @@ from ray_jobs.parts import not_digested, split_by_key, write_part
 def run(context: JobContext[RegisterUrlList]) -> Manifest:
     """Read, check, split by key hash, commit."""
     config = context.config
-    table = read_url_list(
-        Path(config.path),
-        url_column=config.url_column,
-        caption_column=config.caption_column,
-        captions_en_column=config.captions_en_column,
-        captions_zh_column=config.captions_zh_column,
-        licence_column=config.licence_column,
-        sha256_column=config.sha256_column,
-    )
+    table = read_url_list(Path(config.path), UrlListColumns.model_validate(config.columns))
     parts = split_by_key(table, config.rows_per_part)
     summaries = []
     for number, (name, rows) in enumerate(parts.items(), 1):
         summaries.append(write_part(context.store, context.prefix, name, rows, not_digested("url_list")))
         context.progress.report(number, len(parts), "parts")
-    return context.commit_parts(summaries)
+    return context.commit_parts(summaries, facts={"source": config.path})
