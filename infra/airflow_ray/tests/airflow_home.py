@@ -52,8 +52,6 @@ class AirflowHome:
             "AIRFLOW__SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "2",
             "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
             "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "6",
-            # Without these the triggerer, scheduler and workers ask whole-sale settings of the machine they are on.
-            "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
             "OMP_NUM_THREADS": "1",
             **extra_env,

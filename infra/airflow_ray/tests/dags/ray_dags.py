@@ -3,9 +3,8 @@
 from datetime import timedelta
 
 from airflow.sdk import DAG, Asset
-from kill_points import KilledOperator
-
 from airflow_ray.operator import RayJobOperator
+from kill_points import KilledOperator
 
 COMMAND = "{{ dag_run.conf['entrypoint'] }}"
 LOOK_OFTEN = {"poll_interval": timedelta(seconds=1), "stop_wait": timedelta(seconds=30), "result_prefix": None}

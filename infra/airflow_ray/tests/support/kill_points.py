@@ -1,7 +1,7 @@
 """Operators and triggers that SIGKILL their own process at a named point, once per DAG run.
 
-A run names its point in its run id (`<point>--anything`); the marker files under KILL_MARKERS say which were reached. Only the calls
-to the Jobs API are wrapped: everything else is the shipped code.
+A run names its point in its run id (`<point>--anything`); the marker files under KILL_MARKERS say which were reached.
+Only the calls to the Jobs API are wrapped: everything else is the shipped code.
 """
 
 import os
