@@ -1,8 +1,10 @@
 """Which addresses a URL may lead to: public ones only, checked after resolving and in every disguise."""
 
 import ipaddress
+import queue
 import re
 import socket
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
@@ -91,6 +93,8 @@ def check_target(target: Target, allowed_hosts: frozenset[str], resolve: Resolve
     """The addresses to connect to, each of them public; a host with one private address is refused altogether."""
     try:
         addresses = list(dict.fromkeys(resolve(target.host, target.port)))
+    except TimeoutError:
+        raise
     except (OSError, UnicodeError) as error:
         raise PictureError(Rejection.UNRESOLVED_HOST, f"{target.host[:100]}: {error}") from error
     if not addresses:
@@ -124,6 +128,26 @@ def is_public(address: str) -> bool:
 def resolve_host(host: str, port: int) -> Sequence[str]:
     """The system's answer. It knows IPv4's decimal, octal and hex forms too, which is why the answer is checked."""
     return [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+
+
+def resolve_within(resolve: Resolver, host: str, port: int, timeout_s: float) -> Sequence[str]:
+    """`resolve`'s answer, or TimeoutError: the system's look-up takes no time limit, so it gets a thread to hang in."""
+    answers: queue.SimpleQueue[Sequence[str] | Exception] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put(resolve(host, port))
+        except Exception as error:  # handed over to the asking thread
+            answers.put(error)
+
+    threading.Thread(target=ask, name=f"resolve {host[:50]}", daemon=True).start()
+    try:
+        answer = answers.get(timeout=timeout_s)
+    except queue.Empty:
+        raise TimeoutError from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 def _ascii_host(host: str) -> str:

@@ -8,15 +8,15 @@ redirects have caps.
 
 import http.client
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 from urllib.parse import urljoin
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from curation.address_guard import Resolver, Target, check_target, parse_target, resolve_host
-from curation.deadline_socket import DeadlineSocket, open_socket
+from curation.address_guard import Resolver, Target, check_target, parse_target, resolve_host, resolve_within
+from curation.deadline_socket import DeadlineSocket, open_socket, remaining_s
 from curation.errors import PictureError
 from curation.opt_out import Headers
 from curation.rejection import Rejection
@@ -100,9 +100,12 @@ def _result(trail: _Trail, body: bytes | None, reason: Rejection | None, message
 def _follow(
     trail: _Trail, settings: FetchSettings, deadline: float, check_headers: HeaderCheck | None, resolve: Resolver
 ) -> bytes:
+    def resolve_in_time(host: str, port: int) -> Sequence[str]:
+        return resolve_within(resolve, host, port, remaining_s(deadline))
+
     for _ in range(settings.max_redirects + 1):
         target = parse_target(trail.url)
-        addresses = check_target(target, settings.allowed_hosts, resolve)
+        addresses = check_target(target, settings.allowed_hosts, resolve_in_time)
         sock, trail.address = open_socket(target, addresses, deadline)
         try:
             response = _request(target, sock, settings)

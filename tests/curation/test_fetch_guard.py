@@ -185,6 +185,15 @@ def test_time_cap_holds_against_a_dripping_server(site, open_settings) -> None:
     assert time.monotonic() - started < 3.0
 
 
+@pytest.mark.reliability(19)
+def test_time_cap_holds_against_a_resolver_that_hangs(open_settings) -> None:
+    started = time.monotonic()
+    settings = open_settings.model_copy(update={"timeout_s": 0.2})
+    result = fetch("http://hangs.test/", settings, resolve=lambda *_: time.sleep(2) or [])
+    assert (result.reason, result.body) == (Rejection.TIMED_OUT, None)
+    assert time.monotonic() - started < 1.5
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
