@@ -3,15 +3,17 @@
 import pendulum
 from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable, chain
 
-from ray_jobs.dag_task import TASK_DEFAULTS, PanguJobTask, artifact_asset, job_params
+from ray_jobs.dag_task import TASK_DEFAULTS, PanguJobTask, artifact_asset, job_params, schedule_of
 
+CRON = schedule_of("evaluate_nightly")
+PICTURES = [artifact_asset("generated_images")]
 JOBS = ("evaluate_images", "publish_dashboard")
 
 with DAG(
     dag_id="evaluate_nightly",
-    schedule=AssetOrTimeSchedule(
-        timetable=CronTriggerTimetable("0 3 * * *", timezone="UTC"), assets=[artifact_asset("generated_images")]
-    ),
+    schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable(CRON, timezone="UTC"), assets=PICTURES)
+    if CRON
+    else PICTURES,
     start_date=pendulum.datetime(2026, 1, 1),
     catchup=False,
     max_active_runs=1,

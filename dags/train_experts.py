@@ -3,9 +3,11 @@
 import pendulum
 from airflow.sdk import DAG, chain
 
-from ray_jobs.dag_task import TASK_DEFAULTS, PanguJobTask, artifact_asset, job_params
+from ray_jobs.dag_task import TASK_DEFAULTS, PanguJobTask, artifact_asset, job_params, trains_shared_model
 
-JOBS = ("train_structure", "train_texture", "publish_experts")
+EXPERTS = ("train_structure", "train_texture")
+SHARED = ("train_shared",) if trains_shared_model() else ()
+JOBS = (*SHARED, *EXPERTS, "publish_experts")
 
 with DAG(
     dag_id="train_experts",
@@ -18,5 +20,5 @@ with DAG(
     tags=["pangu", "training"],
     doc_md=__doc__,
 ):
-    structure, texture, publish = (PanguJobTask(job=job) for job in JOBS)
-    chain([structure, texture], publish)
+    experts = [PanguJobTask(job=job) for job in EXPERTS]
+    chain(*(PanguJobTask(job=job) for job in SHARED), experts, PanguJobTask(job="publish_experts"))

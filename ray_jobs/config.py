@@ -3,6 +3,7 @@
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,26 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.toml"))
 
 
-def load_preset(preset: str) -> dict[str, dict[str, Any]]:
-    """All job tables of a preset: a name that ships, or a path to a TOML file."""
+@dataclass(frozen=True)
+class Preset:
+    """Settings of every job, and when the scheduled DAGs run (cron text; absent: only by hand or by assets)."""
+
+    jobs: Mapping[str, Mapping[str, Any]]
+    schedules: Mapping[str, str]
+
+
+def load_preset(preset: str) -> Preset:
+    """A preset: a name that ships, or a path to a TOML file, which may extend another by ``extends = "name"``."""
+    tables = _read_tables(preset)
+    schedules = tables.pop("schedules", {})
+    shared = tables.pop("every_job", {})
+    stray = set(tables) - set(CONFIGS)
+    if stray:
+        raise ValueError(f"preset: {preset} has tables {', '.join(sorted(stray))}; accepted are {', '.join(CONFIGS)}")
+    return Preset({job: _merge(shared, tables.get(job, {})) for job in CONFIGS}, schedules)
+
+
+def _read_tables(preset: str) -> dict[str, Any]:
     path = PRESETS / f"{preset}.toml" if preset in preset_names() else Path(preset)
     if not path.is_file():
         raise ValueError(f"preset: {preset!r} is neither a file nor one of {', '.join(preset_names())}")
@@ -28,11 +47,8 @@ def load_preset(preset: str) -> dict[str, dict[str, Any]]:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"preset: {path} is not TOML: {error}") from None
-    shared = tables.pop("every_job", {})
-    stray = set(tables) - set(CONFIGS)
-    if stray:
-        raise ValueError(f"preset: {path} has tables {', '.join(sorted(stray))}; accepted are {', '.join(CONFIGS)}")
-    return {job: _merge(shared, tables.get(job, {})) for job in CONFIGS}
+    below = tables.pop("extends", None)
+    return _merge(_read_tables(str(below)), tables) if below else tables
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
@@ -60,7 +76,7 @@ def job_settings(job: str, preset: str, overrides: Mapping[str, Any]) -> dict[st
     """The settings of one job: preset, then overrides. Checked: a ValueError names field, value and what is accepted."""
     if job not in CONFIGS:
         raise ValueError(f"job: {job!r} is unknown; accepted are {', '.join(CONFIGS)}")
-    settings = _merge(load_preset(preset)[job], overrides)
+    settings = _merge(load_preset(preset).jobs[job], overrides)
     check_settings(job, settings)
     return settings
 

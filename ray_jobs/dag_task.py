@@ -17,6 +17,7 @@ from airflow_ray.operator import RayJobOperator
 from pydantic import JsonValue
 
 from ray_jobs.artifacts import ARTIFACTS, JOBS
+from ray_jobs.config import load_preset
 from ray_jobs.job_configs import CONFIGS
 
 if TYPE_CHECKING:
@@ -40,6 +41,17 @@ TASK_DEFAULTS: dict[str, Any] = {
 def artifact_asset(artifact: str) -> Asset:
     """The Airflow Asset of an artifact; an event of it means that the artifact's rows have changed."""
     return Asset(name=artifact, uri=f"pangu://artifact/{artifact}", extra={"holds": ARTIFACTS[artifact].holds})
+
+
+def schedule_of(dag_id: str) -> str | None:
+    """When the preset wants a DAG to run (cron text), or None."""
+    return load_preset(os.environ.get(PRESET_VARIABLE, "sample")).schedules.get(dag_id)
+
+
+def trains_shared_model() -> bool:
+    """Whether the preset's experts branch from a shared model that is trained first."""
+    jobs = load_preset(os.environ.get(PRESET_VARIABLE, "sample")).jobs
+    return any(jobs[job].get("init") == "shared" for job in ("train_structure", "train_texture"))
 
 
 def job_params(*jobs: str) -> dict[str, Param]:
