@@ -69,12 +69,14 @@ SCORES = pa.schema(
         pa.field("cartoon_probability", pa.float32()),
         pa.field("unsafe_probability", pa.float32()),
         pa.field("perceptual_hash", pa.string()),
+        pa.field("colour_layout", pa.binary()),
         pa.field("mean_luma", pa.float32()),
         pa.field("scorer", pa.string()),
     ]
 )
 """Embeddings are L2-normalised; similarities are cosines, the largest over the captions of that language;
-`unsafe_probability` is null where no safety scorer ran; `mean_luma` is in [0, 1]."""
+`unsafe_probability` is null where no safety scorer ran; `perceptual_hash` is 16 hexadecimal digits, `colour_layout`
+192 bytes of an 8x8 RGB grid, `mean_luma` in [0, 1]."""
 
 TRAINING_SET = pa.schema(
     [

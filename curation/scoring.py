@@ -12,7 +12,7 @@ from curation.cartoon_classifier import CartoonClassifier
 from curation.clip_scorer import ClipScorer, Embeddings
 from curation.decode import DecodeSettings, decode_rgb
 from curation.errors import PictureError
-from curation.fingerprint import perceptual_hash
+from curation.fingerprint import colour_layout, perceptual_hash
 from curation.records import SCORES
 
 _LUMA_SIDE_PX = 64
@@ -45,6 +45,7 @@ def score_part(
             row["reason"] = error.reason.value
             continue
         row["perceptual_hash"], row["mean_luma"] = perceptual_hash(picture), mean_luma(picture)
+        row["colour_layout"] = colour_layout(picture)
         inputs.append(scorer.preprocess(picture))
         scored.append((row, record))
     embeddings = scorer.embed_preprocessed(inputs)

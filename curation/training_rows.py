@@ -23,7 +23,7 @@ IMAGE_COLUMNS = (
 
 SCORE_COLUMNS = (
     "key", "reason", "caption_similarity_en", "caption_similarity_zh", "aesthetic", "cartoon_probability",
-    "unsafe_probability", "perceptual_hash",
+    "unsafe_probability", "perceptual_hash", "colour_layout",
 )  # fmt: skip
 """What is read of `scores`."""
 
@@ -101,7 +101,14 @@ def _reason_alone(record: dict[str, Any], score: dict[str, Any] | None, rules: R
 def _as_picture(record: dict[str, Any], score: dict[str, Any]) -> Picture:
     hashes = tuple(dict.fromkeys(value for value in (record["sha256"], record["stored_sha256"]) if value))
     area = record["width"] * record["height"]
-    return Picture(record["key"], hashes, score["perceptual_hash"], area, _as_number(score["aesthetic"]))
+    return Picture(
+        key=record["key"],
+        byte_hashes=hashes,
+        perceptual_hash=score["perceptual_hash"],
+        area_px=area,
+        aesthetic=_as_number(score["aesthetic"]),
+        colour_layout=score["colour_layout"],
+    )
 
 
 def _as_number(value: float | None) -> float:

@@ -3,7 +3,7 @@ import random
 import pytest
 
 from curation.duplicates import DuplicateSettings, Picture, find_duplicates
-from curation.fingerprint import hamming_distance, perceptual_hash, sha256_hex
+from curation.fingerprint import colour_distance, colour_layout, hamming_distance, perceptual_hash, sha256_hex
 from curation.rejection import Rejection
 
 
@@ -79,6 +79,38 @@ def test_perceptual_hash_survives_size_and_jpeg(make_picture, encode) -> None:
     assert min(hamming_distance(perceptual_hash(original), other) for other in others) > 10
     assert len(perceptual_hash(original)) == 16
     assert perceptual_hash(original) == perceptual_hash(original.copy())
+
+
+def look(image) -> dict:
+    return {"perceptual_hash": perceptual_hash(image), "colour_layout": colour_layout(image)}
+
+
+def test_pictures_that_differ_in_colour_alone_are_two() -> None:
+    from PIL import Image, ImageDraw
+
+    def ball(colour: tuple[int, int, int]) -> Image.Image:
+        image = Image.new("RGB", (64, 64), (240, 240, 240))
+        ImageDraw.Draw(image).ellipse((30, 30, 40, 40), fill=colour)
+        return image
+
+    red, same_luma = ball((220, 40, 40)), ball((40, 118, 90))
+    assert hamming_distance(perceptual_hash(red), perceptual_hash(same_luma)) <= 4  # the hash takes them for one
+    pictures = [
+        Picture(key, (key,), area_px=1, aesthetic=0.0, **look(image)) for key, image in (("a", red), ("b", same_luma))
+    ]
+    assert not find_duplicates(pictures)
+    assert list(find_duplicates(pictures, DuplicateSettings(max_colour_distance=255))) == ["b"]
+
+
+def test_colour_layout_survives_size_and_jpeg(make_picture, encode) -> None:
+    import io
+
+    from PIL import Image
+
+    original = make_picture(0, (320, 240))
+    smaller = Image.open(io.BytesIO(encode(original.resize((90, 66)), "JPEG", quality=60)))
+    assert len(colour_layout(original)) == 192
+    assert colour_distance(colour_layout(original), colour_layout(smaller)) <= 24
 
 
 def test_sha256() -> None:
