@@ -75,7 +75,9 @@ class AttributeReadout(nn.Module):
     @torch.no_grad()
     def accuracy(self, embeddings: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Accuracy per attribute, (9,)."""
-        right = [(head(embeddings).argmax(1) == targets[:, at]).float().mean() for at, head in enumerate(self.heads)]
+        right = [
+            (head(embeddings * 16).argmax(1) == targets[:, at]).float().mean() for at, head in enumerate(self.heads)
+        ]
         return torch.stack(right)
 
 

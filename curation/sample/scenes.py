@@ -187,13 +187,15 @@ def draw(scene: Scene, size: tuple[int, int] = (256, 256), seed: int = 0) -> Ima
     placed = []
     for thing, colour, (x, y, radius) in zip(each, rgb, _places(scene, width, height, rng), strict=True):
         shift_x, shift_y = rng.uniform(-0.12, 0.12, 2) * radius
+        radius *= float(rng.uniform(0.9, 1.04))
+        room = 1.16 * radius  # the turned corners and the ink line reach a little beyond the radius
         placed.append(
             PlacedThing(
                 kind=thing.kind,
                 rgb=colour,
-                x=x + shift_x / width,
-                y=y + shift_y / height,
-                radius_px=radius * float(rng.uniform(0.9, 1.04)),
+                x=float(np.clip(x * width + shift_x, room, width - room)) / width,
+                y=float(np.clip(y * height + shift_y, room, height - room)) / height,
+                radius_px=radius,
                 turn_degrees=float(rng.uniform(-8, 8)),
             )
         )
