@@ -68,6 +68,20 @@ class ImageFeatures:
         return ImageFeatures(self.card, self.features[chosen], logits)
 
 
+def concatenate_features(parts: Sequence[ImageFeatures]) -> ImageFeatures:
+    """Return the features of all parts in their order; parts of different networks are a ValueError."""
+    if not parts:
+        raise ValueError("parts: received none, accepted: 1 or more")
+    cards = {part.card for part in parts}
+    if len(cards) != 1:
+        raise ValueError(f"parts: received {sorted(card.label for card in cards)}, accepted: one network")
+    logits = [part.logits for part in parts if part.logits is not None]
+    if logits and len(logits) != len(parts):
+        raise ValueError("parts: received some with logits and some without, accepted: all or none")
+    features = np.concatenate([part.features for part in parts])
+    return ImageFeatures(cards.pop(), features, np.concatenate(logits) if logits else None)
+
+
 class FeatureExtractor(Protocol):
     """A feature network. `extract` takes images (H, W, 3) uint8 sRGB of any sizes."""
 

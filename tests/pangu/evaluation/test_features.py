@@ -3,7 +3,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pangu.evaluation.features import CallableFeatures, ExtractorCard, ImageFeatures, resize_antialiased
+from pangu.evaluation.features import (
+    CallableFeatures,
+    ExtractorCard,
+    ImageFeatures,
+    concatenate_features,
+    resize_antialiased,
+)
 from pangu.evaluation.inception_features import InceptionFeatures
 from pangu.evaluation.mobilenet_features import MobileNetFeatures
 from pangu.evaluation.random_features import RandomFeatures
@@ -39,6 +45,15 @@ def test_order_and_empty_input_are_kept():
         extractor.extract(images[::-1]).features[::-1], extractor.extract(images).features, atol=1e-5
     )
     assert extractor.extract([]).features.shape == (0, 256)
+
+
+def test_parts_join_in_order_and_only_of_one_network():
+    extractor = RandomFeatures()
+    images = pictures(7)
+    joined = concatenate_features([extractor.extract(images[:3]), extractor.extract(images[3:])])
+    np.testing.assert_allclose(joined.features, extractor.extract(images).features, atol=1e-5)
+    with pytest.raises(ValueError, match="accepted: one network"):
+        concatenate_features([extractor.extract(images), RandomFeatures(seed=1).extract(images)])
 
 
 def test_shrinking_is_antialiased():
