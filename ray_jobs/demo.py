@@ -157,14 +157,14 @@ def describe_task(task: dict[str, Any], job: dict[str, Any] | None, read_log: Ca
 
 def prepare_sample(platform: LocalPlatform, say: Callable[[str], None]) -> Path:
     """Draw the sample site once, serve it on loopback, and give its URL list."""
-    from curation.sample.site import write_site
+    from curation.sample.site import read_site_rows, write_site, write_url_list
 
     folder = platform.home / "sample-site"
     url_list = folder / "url_list.jsonl"
-    address = f"http://127.0.0.1:{platform.ports.sample}"
     if not url_list.exists():
         say("drawing the sample pictures")
-        write_site(folder, address)
+        write_site(folder)
+    write_url_list(read_site_rows(folder), f"http://127.0.0.1:{platform.ports.sample}", url_list)
     platform.stop("sample")
     refuse_occupied(platform.ports.sample, "sample")
     command = [sys.executable, "-m", "curation.sample.http_server", "--folder", str(folder)]
