@@ -6,6 +6,7 @@ A driver or worker that dies loses the parts that were not yet stored, nothing e
 
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -137,16 +138,22 @@ def quiet_data_progress() -> None:
     data_context.print_on_execution_start = False
 
 
+def limit_threads(runtime: Runtime) -> None:
+    """Hold torch, where the worker has loaded it, to its share of the machine: Ray's CPUs are only numbers."""
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(runtime.threads)
+
+
 class _PartTask:
     """The one place where Ray Data meets a worker: computes a part, stores it create-only, returns one short line."""
 
     def __init__(self, setup: WorkerSetup, worker: type[Any], prefix: str, artifact: str) -> None:
-        import torch
-
-        torch.set_num_threads(setup.config.runtime.threads)
         self.store, self.prefix = setup.store, prefix
         self.leave_out = not_digested(artifact)
         self.worker: PartWorker = worker(setup)
+        limit_threads(setup.config.runtime)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
         lines = []
@@ -163,10 +170,8 @@ class _PassingTask:
     """Computes a part and passes its rows to the driver as one Arrow stream."""
 
     def __init__(self, setup: WorkerSetup, worker: type[Any]) -> None:
-        import torch
-
-        torch.set_num_threads(setup.config.runtime.threads)
         self.worker: PartWorker = worker(setup)
+        limit_threads(setup.config.runtime)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
         streams = []

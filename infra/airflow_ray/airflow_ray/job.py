@@ -84,13 +84,15 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Skip:
-    """There is nothing to run: the task succeeds at once with `result` and fires no asset event.
+    """There is nothing to run: the task succeeds at once with `result`, firing asset events only if `is_changed`.
 
+    is_changed: what is there already is news to whoever follows the assets (an older version is the newest again).
     To mark the task itself (and what follows it) skipped, raise AirflowSkipException instead.
     """
 
     reason: str
     result: JsonValue = None
+    is_changed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -175,7 +175,7 @@ class RayJobOperator(BaseOperator):
         planned = self.plan(context)
         if isinstance(planned, Skip):
             self.log.info("Nothing to run: %s", planned.reason)
-            emit_outlets(context, None)
+            emit_outlets(context, self.asset_event(context, planned.result) if planned.is_changed else None)
             return planned.result
         return self._follow(context, endpoint, found, planned)
 

@@ -1,0 +1,53 @@
+# One environment in .venv, made from the locked constraints; every target makes it first.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: install demo up down test check reliability bench sample-models clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt infra/airflow_ray/pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt setuptools wheel torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable infra/airflow_ray
+	touch $(STAMP)
+
+# make demo [URL_LIST=list.jsonl] [ALLOW_HOSTS=127.0.0.1:8322] [ARGS="--keep --airflow-port 8090"]
+demo: install
+	@$(BIN)/pangu demo $(ARGS)
+
+up: install
+	@$(BIN)/pangu up $(ARGS)
+
+down: install
+	@$(BIN)/pangu down $(ARGS)
+
+test: install check
+	infra/local/install_browser.sh
+	$(BIN)/python -m pytest -m "not slow and not nightly"
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+reliability: install
+	infra/local/install_browser.sh
+	$(BIN)/python -m tests.reliability.report
+
+bench: install
+	$(BIN)/python -m tests.benchmarks.run $(ROWS)
+
+# Hours on two cores: the scorer and the base pair from nothing, resumable in WORK.
+WORK ?= .pangu/sample-models
+sample-models: install
+	$(BIN)/python -m ray_jobs.fit_base_experts --work $(WORK)/experts
+
+clean:
+	rm -rf $(VENV) .pangu
