@@ -45,11 +45,11 @@ def downsampling_factor(vae: Any) -> int:  # noqa: ANN401  (any diffusers autoen
 def autoencoder_loss(vae: Any, pixels: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ANN401
     """Absolute error of pixels and of their gradients, with latents kept near mean 0 and variance 1.
 
-    Noise of a tenth is added to the latents, so that small errors of the denoiser cost little once decoded.
+    Noise of a twentieth is added to the latents, so that small errors of the denoiser cost little once decoded.
     """
     latents: Tensor = vae.encode(pixels).latents
     noise = torch.randn(latents.shape, generator=generator).to(latents)
-    restored: Tensor = vae.decode(latents + 0.1 * noise).sample
+    restored: Tensor = vae.decode(latents + 0.05 * noise).sample
     error = functional.l1_loss(restored, pixels) + 0.5 * _gradient_error(restored, pixels)
     mean, spread = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
     total: Tensor = error + 0.01 * (mean.square().mean() + (spread - 1).square().mean())

@@ -36,12 +36,13 @@ def train_sample_autoencoder(
 ) -> Any:  # noqa: ANN401  (diffusers' AutoencoderTiny)
     """An autoencoder trained on pictures drawn as it goes, its latents' scale recorded.
 
-    draw: step number to (B, H, W, 3) uint8; sides divide by 4 and may change from step to step. on_step: told each
+    draw: step number to (B, H, W, 3) uint8; sides divide by 4 and may change from step to step (crops of 32 px train it
+    four times as fast as whole pictures of 64 px). on_step: told each
     step's number from 1 and loss.
     """
     torch.manual_seed(seed)
     vae = build_sample_autoencoder()
-    optimizer = torch.optim.AdamW(vae.parameters(), learning_rate, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(vae.parameters(), learning_rate, (0.9, 0.98), weight_decay=0.0)
     generator = torch.Generator().manual_seed(seed)
     for step in range(steps):
         rate = learning_rate * min(1.0, (step + 1) / 50) * (0.525 + 0.475 * np.cos(np.pi * step / steps))

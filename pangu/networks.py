@@ -15,6 +15,7 @@ from pangu.torchvision_ops import declare_missing_ops
 declare_missing_ops()
 
 from diffusers import AutoencoderTiny, UNet2DConditionModel  # noqa: E402  (torchvision's operators must exist first)
+from diffusers.models.autoencoders.vae import AutoencoderTinyBlock  # noqa: E402
 
 FULL_UNET_PARAMETERS = 2_565_825_284
 
@@ -50,7 +51,7 @@ SAMPLE_UNET: dict[str, Any] = {
     "block_out_channels": (64, 128),
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
     "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
-    "layers_per_block": 2,
+    "layers_per_block": 1,
     "transformer_layers_per_block": (1, 1),
     "attention_head_dim": (1, 2),
     "norm_num_groups": 16,
@@ -84,8 +85,24 @@ def build_unet(preset: str, **changes: object) -> UNet2DConditionModel:
 
 
 def build_sample_autoencoder(**changes: object) -> AutoencoderTiny:
-    """The sample's small autoencoder with random weights: pixels to 8 channels at a quarter of the side."""
-    return AutoencoderTiny(**(SAMPLE_AUTOENCODER | changes))
+    """The sample's small autoencoder, untrained: pixels to 8 channels at a quarter of the side.
+
+    Every residual block starts as the identity and the output starts mid-grey; with the library's own initial weights the
+    same training spends its first hundreds of steps on leaving a constant picture.
+    """
+    vae = AutoencoderTiny(**(SAMPLE_AUTOENCODER | changes))
+    for module in vae.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                torch.nn.init.zeros_(module.bias)
+    for module in vae.modules():
+        if isinstance(module, AutoencoderTinyBlock):
+            torch.nn.init.zeros_(module.conv[-1].weight)
+    with torch.no_grad():
+        vae.decoder.layers[-1].weight.mul_(0.3)
+        vae.decoder.layers[-1].bias.fill_(0.5)
+    return vae
 
 
 def count_parameters(module: torch.nn.Module) -> int:

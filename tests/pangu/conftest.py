@@ -81,7 +81,9 @@ def scorer_folder(tmp_path_factory) -> Path:
     text["hf_tokenizer_name"] = "local"
     vision = {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16}
     config = {"embed_dim": 48, "vision_cfg": vision, "text_cfg": text}
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}), encoding="utf-8")
+    (folder / "open_clip_config.json").write_text(
+        json.dumps({"model_cfg": {**config, "custom_text": True}}), encoding="utf-8"
+    )
     torch.manual_seed(0)
     clip = open_clip.CustomTextCLIP(**config)
     weights = {name: value.contiguous() for name, value in clip.state_dict().items()}
