@@ -18,7 +18,9 @@ pytestmark = [pytest.mark.airflow, pytest.mark.ray, pytest.mark.reliability(10)]
 JOB = Path(__file__).parent / "support" / "actor_job.py"
 STOPPED_WITHIN_S = 30
 ACTORS_GONE_WITHIN_S = 60
-DAGS = [pytest.param("deferred", marks=[]), pytest.param("running", marks=pytest.mark.slow)]
+TIMEOUT_S = 20
+"""As in dags/ray_dags.py."""
+MODES = ("deferred", "running")
 
 
 class RunningTask:
@@ -32,11 +34,17 @@ class RunningTask:
 
     def wait_until_working(self) -> str:
         """Return the submission id."""
-        state = "running" if "running" in self.dag_id else "deferred"
-        self.home.wait_for_task(self.dag_id, self.run_id, "job", {state}, 60)
-        wait_until(lambda: len(self.head.live_actors(self.state_path.stem)) == 2, 90, "two actors alive")
+        self.home.wait_for_task(self.dag_id, self.run_id, "job", {self.busy_state}, 60)
+        wait_until(lambda: len(self.actors()) == 2, 90, "two actors alive")
         [submission_id] = self.jobs()
         return submission_id
+
+    @property
+    def busy_state(self) -> str:
+        return "running" if self.dag_id == "running" else "deferred"
+
+    def actors(self) -> list[dict]:
+        return self.head.live_actors(self.state_path.stem)
 
     def jobs(self) -> dict[str, dict]:
         found = self.head.jobs(f"{self.dag_id}-job")
@@ -49,53 +57,61 @@ class RunningTask:
         assert ended - since <= STOPPED_WITHIN_S
         assert json.loads(self.state_path.read_text())["was_stopped"] is True
         left_s = since + ACTORS_GONE_WITHIN_S - time.time()
-        wait_until(lambda: not self.head.live_actors(self.state_path.stem), left_s, "no live actor")
+        wait_until(lambda: not self.actors(), left_s, "no live actor")
 
 
-@pytest.mark.parametrize("dag_id", DAGS)
-def test_marking_failed_stops_the_job(airflow_home, ray_head, tmp_path, dag_id):
-    task = RunningTask(airflow_home, ray_head, dag_id, "marked-failed", tmp_path)
-    submission_id = task.wait_until_working()
+def test_marking_failed_stops_the_job(airflow_home, ray_head, tmp_path):
+    tasks = [RunningTask(airflow_home, ray_head, dag_id, "marked-failed", tmp_path) for dag_id in MODES]
+    ids = [task.wait_until_working() for task in tasks]
     since = time.time()
-    airflow_home.set_task_state(dag_id, "marked-failed", "job", "failed")
-    task.assert_stopped(submission_id, since)
-    assert airflow_home.task(dag_id, "marked-failed", "job")["state"] == "failed"
-    assert list(task.jobs()) == [submission_id]
+    for task in tasks:
+        airflow_home.set_task_state(task.dag_id, task.run_id, "job", "failed")
+    for task, submission_id in zip(tasks, ids, strict=True):
+        task.assert_stopped(submission_id, since)
+        assert airflow_home.task(task.dag_id, task.run_id, "job")["state"] == "failed"
+        assert list(task.jobs()) == [submission_id]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dag_id", DAGS)
-def test_clearing_stops_the_job_and_starts_another(airflow_home, ray_head, tmp_path, dag_id):
-    task = RunningTask(airflow_home, ray_head, dag_id, "cleared", tmp_path)
-    first = task.wait_until_working()
+def test_clearing_stops_the_job_and_starts_another(airflow_home, ray_head, tmp_path):
+    tasks = [RunningTask(airflow_home, ray_head, dag_id, "cleared", tmp_path) for dag_id in MODES]
+    firsts = [task.wait_until_working() for task in tasks]
     since = time.time()
-    airflow_home.clear_task(dag_id, "cleared", "job")
-    ray_head.wait_for_status(first, {"STOPPED"}, STOPPED_WITHIN_S)
-    assert task.jobs()[first]["end_time"] / 1000 - since <= STOPPED_WITHIN_S
-    assert json.loads(task.state_path.read_text())["was_stopped"] is True
+    for task in tasks:
+        airflow_home.clear_task(task.dag_id, task.run_id, "job")
+    for task, first in zip(tasks, firsts, strict=True):
+        ray_head.wait_for_status(first, {"STOPPED"}, STOPPED_WITHIN_S + 15)
+        assert task.jobs()[first]["end_time"] / 1000 - since <= STOPPED_WITHIN_S
+        assert json.loads(task.state_path.read_text())["was_stopped"] is True
 
-    second = wait_until(lambda: set(task.jobs()) - {first}, 90, "a second job").pop()
-    ray_head.wait_for_status(second, {"RUNNING"}, 30)
-    wait_until(lambda: len(ray_head.live_actors(task.state_path.stem)) == 2, 60, "the second job's actors alone")
-    state = "running" if dag_id == "running" else "deferred"
-    airflow_home.wait_for_task(dag_id, "cleared", "job", {state}, 30)
+    seconds = [
+        wait_until(lambda t=t, f=f: set(t.jobs()) - {f}, 90, "a second job").pop()
+        for t, f in zip(tasks, firsts, strict=True)
+    ]
+    for task, second in zip(tasks, seconds, strict=True):
+        ray_head.wait_for_status(second, {"RUNNING"}, 30)
+        wait_until(lambda task=task: len(task.actors()) == 2, 60, "the second job's actors alone")
+        airflow_home.wait_for_task(task.dag_id, task.run_id, "job", {task.busy_state}, 30)
     since = time.time()
-    airflow_home.set_task_state(dag_id, "cleared", "job", "failed")
-    task.assert_stopped(second, since)
+    for task in tasks:
+        airflow_home.set_task_state(task.dag_id, task.run_id, "job", "failed")
+    for task, second in zip(tasks, seconds, strict=True):
+        task.assert_stopped(second, since)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dag_id", ["timed_deferred", "timed_running", "timed_job"])
-def test_a_timeout_stops_the_job(airflow_home, ray_head, tmp_path, dag_id):
-    task = RunningTask(airflow_home, ray_head, dag_id, "timed", tmp_path)
-    ended = airflow_home.wait_for_task(dag_id, "timed", "job", {"failed", "success"}, 120)
-    assert ended["state"] == "failed"
-    [submission_id] = task.jobs()
-    assert ray_head.status(submission_id) == "STOPPED", "the attempt ended before its job"
-    started = datetime.fromisoformat(ended["start_date"]).timestamp()
-    task.assert_stopped(submission_id, started + 12)
+def test_a_timeout_stops_the_job(airflow_home, ray_head, tmp_path):
+    dag_ids = ["timed_deferred", "timed_running", "timed_job"]
+    for task in [RunningTask(airflow_home, ray_head, dag_id, "timed", tmp_path) for dag_id in dag_ids]:
+        ended = airflow_home.wait_for_task(task.dag_id, "timed", "job", {"failed", "success"}, 120)
+        assert ended["state"] == "failed"
+        [submission_id] = task.jobs()
+        assert ray_head.status(submission_id) == "STOPPED", "the attempt ended before its job"
+        started = datetime.fromisoformat(ended["start_date"]).timestamp()
+        task.assert_stopped(submission_id, started + TIMEOUT_S)
 
 
+@pytest.mark.slow
 def test_a_restarted_triggerer_leaves_the_job_running_and_repeats_no_line(airflow_home, ray_head, tmp_path):
     task = RunningTask(airflow_home, ray_head, "deferred", "restarted", tmp_path, seconds=30)
     submission_id = task.wait_until_working()

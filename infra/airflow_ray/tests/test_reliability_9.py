@@ -73,7 +73,8 @@ def test_a_worker_killed_between_submitting_and_knowing_it_leaves_one_job(airflo
     assert (tmp_path / "quick" / run_id).read_text() == "ran\n"
 
 
-@pytest.mark.parametrize("dag_id", ["retried_deferred", pytest.param("retried_running", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("dag_id", ["retried_deferred", "retried_running"])
 def test_a_retry_after_a_failed_job_is_a_new_generation(airflow_home, ray_head, tmp_path, dag_id):
     flag = tmp_path / "flag"
     command = f"test -e {flag} || (touch {flag}; exit 3)"
@@ -85,6 +86,7 @@ def test_a_retry_after_a_failed_job_is_a_new_generation(airflow_home, ray_head, 
     assert states == {"0": "FAILED", "1": "SUCCEEDED"}
 
 
+@pytest.mark.slow
 def test_clearing_a_success_runs_the_job_anew(airflow_home, ray_head, tmp_path):
     airflow_home.trigger_dag("retried_deferred", "cleared", {"entrypoint": f"echo ran >> {tmp_path / 'ran'}"})
     airflow_home.wait_for_task("retried_deferred", "cleared", "job", {"success"}, 90)
