@@ -38,7 +38,7 @@ def test_scaled_latents_have_unit_variance_and_the_scale_is_recorded(tmp_path):
 def test_training_lowers_the_error():
     losses = []
     vae = train_sample_autoencoder(pictures, steps=40, on_step=lambda step, loss: losses.append(loss))
-    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+    assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
     with torch.no_grad():
         assert decode_latents(vae, encode_pixels(vae, to_pixels(pictures(1)))).shape == (8, 3, 16, 16)
     assert not any(parameter.requires_grad for parameter in vae.parameters())
