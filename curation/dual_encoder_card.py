@@ -40,11 +40,9 @@ it conditioned, filtered or rewarded without saying so.
 """
 
 
-def write_model_card(
-    folder: Path, figures: Sequence[Figure], *, low: float, high: float, effort: str, made_on: str
-) -> None:
-    """Write README.md; `effort` says how long the towers were fitted, `made_on` is the date."""
+def write_model_card(folder: Path, figures: Sequence[Figure], *, low: float, high: float, effort: str) -> None:
+    """Write README.md; `effort` says how long the towers were fitted."""
     rows = [f"| {each.name} | {each.value:.3f} | {each.chance:.2f} | {each.num_pictures} |" for each in figures]
-    end = f"\nMeasured {made_on}, {effort}; one seed.\n"
+    end = f"\nMeasured {effort}; one seed.\n"
     text = _HEAD.format(low=low, high=high) + "\n".join(rows) + "\n" + end
     (folder / "README.md").write_text(text, encoding="utf-8")

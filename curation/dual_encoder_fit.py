@@ -1,10 +1,12 @@
 """Fitting the sample's dual encoder: text tower, then, with that frozen, the image tower; resumable at any moment."""
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from tokenizers import Tokenizer
@@ -12,8 +14,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from curation.dual_encoder import EMBED_DIM, build_dual_encoder, save_dual_encoder
+from curation.dual_encoder_card import write_model_card
 from curation.dual_encoder_data import Pair, TaughtText, read_pairs, read_texts
 from curation.dual_encoder_evaluation import Figure, evaluate_dual_encoder
+from curation.dual_encoder_heads import ABSTAIN_HIGH, ABSTAIN_LOW, fit_heads
 from curation.dual_encoder_image import ImageMaterial, fit_image_tower, start_image_fit
 from curation.dual_encoder_pictures import DrawnPictures, draw_pictures, read_named_pictures
 from curation.dual_encoder_text import (
@@ -25,6 +29,7 @@ from curation.dual_encoder_text import (
     training_scene,
 )
 from curation.dual_encoder_tokenizer import fit_tokenizer
+from curation.sample.scene_captions import caption_en, caption_zh
 
 Progress = Callable[[str], None]
 
@@ -42,7 +47,11 @@ class DualEncoderSettings(BaseModel):
     output_folder: Path
     text_minutes: float = Field(8.0, gt=0)
     image_minutes: float = Field(45.0, gt=0)
+    checkpoint_minutes: float = Field(1.5, gt=0)
     num_scenes: int = Field(9000, ge=100)
+    num_evaluation_scenes: int = Field(400, ge=20)
+    num_texts: int = Field(12000, ge=0, description="captions of photographs that the text tower learns from")
+    vocab_size: int = Field(5600, ge=400)
     seed: int = 0
 
 
@@ -54,10 +63,6 @@ def prepare_torch(seed: int) -> None:
 
 
 def _corpus(texts: Sequence[TaughtText], seed: int) -> list[str]:
-    import numpy as np
-
-    from curation.sample.scene_captions import caption_en, caption_zh
-
     rng = np.random.default_rng(seed)
     scenes = [training_scene(rng) for _ in range(1500)]
     drawn = [told for scene in scenes for told in (caption_en(scene, rng), caption_zh(scene, rng))]
@@ -79,8 +84,8 @@ def fit_text_stage(settings: DualEncoderSettings, progress: Progress) -> tuple[T
         fit.to_teacher.load_state_dict(state["to_teacher"])
         progress(f"text tower: taken from {saved}")
         return fit, tokenizer, pairs
-    texts = read_texts(pairs, settings.prompts_folder, seed=settings.seed)
-    tokenizer = fit_tokenizer(_corpus(texts, settings.seed))
+    texts = read_texts(pairs, settings.prompts_folder, seed=settings.seed, num_captions=settings.num_texts)
+    tokenizer = fit_tokenizer(_corpus(texts, settings.seed), vocab_size=settings.vocab_size)
     tokenizer.save(str(vocabulary))
     targets = _teacher_targets(settings, texts, progress)
     fit = _untrained(tokenizer)
@@ -126,9 +131,10 @@ def _teacher_targets(settings: DualEncoderSettings, texts: Sequence[TaughtText],
 
 
 def fit_dual_encoder(settings: DualEncoderSettings, progress: Progress) -> list[Figure]:
-    """Fit both towers, or go on from what the work folder holds, and write the output folder; the final figures.
+    """Fit both towers, or go on from what the work folder holds, then publish; the figures.
 
-    The output folder holds a usable model from the end of the text stage on and is renewed at every checkpoint.
+    May be stopped at any moment: a later call loses at most `checkpoint_minutes`, and `publish_dual_encoder` makes the
+    output folder from whatever stands in the work folder, also while this runs in another process.
     """
     fit, tokenizer, pairs = fit_text_stage(settings, progress)
     model = fit.model.eval().requires_grad_(False)
@@ -139,30 +145,52 @@ def fit_dual_encoder(settings: DualEncoderSettings, progress: Progress) -> list[
     if saved.is_file():
         image_fit.restore(saved)
         progress(f"image tower: goes on after step {image_fit.step}, {image_fit.seconds / 60:.1f} minutes")
-    latest: list[Figure] = []
-
-    def checkpoint() -> None:
-        save_whole(image_fit.state(), saved)
-        averaged = build_dual_encoder(tokenizer.get_vocab_size())
-        averaged.load_state_dict(model.state_dict())
-        averaged.get_submodule("visual").load_state_dict(image_fit.average)
-        averaged.get_parameter("logit_scale").data.copy_(image_fit.logit_scale.detach())
-        is_over = image_fit.seconds >= settings.image_minutes * 60
-        latest[:] = evaluate_dual_encoder(averaged, tokenizer, pairs, num_scenes=600 if is_over else 150)
-        save_dual_encoder(averaged, tokenizer, settings.output_folder)
-        rows = {"minutes": image_fit.seconds / 60, "step": image_fit.step, "figures": [each.row() for each in latest]}
-        (settings.output_folder / "figures.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-        progress("; ".join(f"{each.name} {each.value:.3f}" for each in latest))
-
     fit_image_tower(
         image_fit,
         material,
         minutes=settings.image_minutes,
         seed=settings.seed,
-        checkpoint=checkpoint,
+        checkpoint=lambda: save_whole(image_fit.state(), saved),
         progress=progress,
+        checkpoint_minutes=settings.checkpoint_minutes,
     )
-    return latest
+    return publish_dual_encoder(settings, progress)
+
+
+def publish_dual_encoder(settings: DualEncoderSettings, progress: Progress) -> list[Figure]:
+    """Write the output folder from the latest checkpoint: averaged weights, heads fitted on them, figures, card.
+
+    The heads name the weights' fingerprint, so all of it is made in a folder beside and then copied in file by file.
+    """
+    fit, tokenizer, pairs = fit_text_stage(settings, progress)
+    model = fit.model
+    state = torch.load(settings.work_folder / "image.pt", weights_only=True)
+    model.visual.load_state_dict(state["average"])
+    model.logit_scale.data.copy_(state["logit_scale"])
+    progress(f"publishing step {state['step']}, {state['seconds'] / 60:.1f} minutes of image fitting")
+    beside = settings.work_folder / "publishing"
+    save_dual_encoder(model, tokenizer, beside)
+    figures = evaluate_dual_encoder(model, tokenizer, pairs, num_scenes=settings.num_evaluation_scenes)
+    figures += fit_heads(beside, pairs, num_drawn=min(settings.num_scenes, 900), seed=settings.seed)
+    rows = {
+        "image_minutes": state["seconds"] / 60,
+        "image_steps": state["step"],
+        "figures": [each.row() for each in figures],
+    }
+    (beside / "figures.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    write_model_card(
+        beside,
+        figures,
+        low=ABSTAIN_LOW,
+        high=ABSTAIN_HIGH,
+        effort=f"after {state['seconds'] / 60:.0f} core-minutes ({state['step']} steps) of fitting the image tower",
+    )
+    settings.output_folder.mkdir(parents=True, exist_ok=True)
+    for file in sorted(beside.iterdir()):
+        shutil.copyfile(file, settings.output_folder / file.name)
+    for each in figures:
+        progress(f"{each.name}: {each.value:.3f} (chance {each.chance:.2f}, {each.num_pictures} pictures)")
+    return figures
 
 
 def _image_material(

@@ -54,10 +54,11 @@ def damaged(pictures: Pictures, name: str, seed: int) -> Pictures:
     return result.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
 
 
-def fit_heads(folder: Path, pairs: Sequence[Pair], *, seed: int = 0) -> list[Figure]:
+def fit_heads(folder: Path, pairs: Sequence[Pair], *, num_drawn: int = 900, seed: int = 0) -> list[Figure]:
     """Fit and write `cartoon_head.safetensors` and `aesthetic_head.safetensors` for the scorer in `folder`.
 
-    Returns their figures on held-out pictures. The second is a proxy for technical quality, not taste: see the card.
+    `num_drawn` scenes a style are drawn to fit on. Returns the figures on held-out pictures. The second head is a
+    proxy for technical quality, not taste: see the card.
     """
     scorer = ClipScorer(folder)
     by_part = {
@@ -71,7 +72,9 @@ def fit_heads(folder: Path, pairs: Sequence[Pair], *, seed: int = 0) -> list[Fig
         )
     }
     for held_out in (False, True):
-        part, count, start = ("held_out", 200, seed + 91) if held_out else ("train", 900, seed + 17)
+        part, count, start = (
+            ("held_out", 1 + num_drawn // 4, seed + 91) if held_out else ("train", num_drawn, seed + 17)
+        )
         by_part["flat", part] = _drawn("flat", count, start, held_out=held_out)
         by_part["shaded", part] = _drawn("shaded", count, start + 1, held_out=held_out)
     by_part["installed photographs", "held_out"] = _installed_photographs()
@@ -114,7 +117,7 @@ def _quality(
         for (source, part), pictures in by_part.items():
             if part != "train":
                 continue
-            rows = np.random.default_rng((seed, number)).permutation(len(pictures))[:350]
+            rows = np.random.default_rng((seed, number)).permutation(len(pictures))[:200]
             clean.append(embedded[source, part][rows])
             worse.append(scorer.embed_images(damaged(pictures[rows], name, seed + number)))
     head = fit_ranking_head(np.concatenate(clean), np.concatenate(worse))

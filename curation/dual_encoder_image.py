@@ -1,5 +1,6 @@
 """Fitting the image tower to a frozen text tower, with a running average of its weights; resumable."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -191,7 +192,7 @@ def fit_image_tower(
     while fit.seconds < minutes * 60:
         done = fit.seconds / (minutes * 60)
         for group in fit.optimiser.param_groups:
-            group["lr"] = peak_rate * min(1.0, (fit.step + 1) / 100) * 0.5 * (1 + np.cos(np.pi * min(done, 1.0)))
+            group["lr"] = peak_rate * min(1.0, (fit.step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
         losses = image_step(fit, material, seed)
         fit.seconds = before + time.process_time() - started
         if fit.step % 50 == 1:

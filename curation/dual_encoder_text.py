@@ -5,6 +5,7 @@ Natural texts take the geometry of an English sentence encoder (Chinese ones tha
 kinds, colours, axis, count, side and size keep every attribute readable from the embedding.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import nn
 from torch.nn import functional as F
@@ -173,6 +175,10 @@ def _natural_loss(
     return 2 * cosine + geometry + 0.3 * contrast
 
 
+def _some(rows: NDArray[np.int64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    return rng.choice(rows, min(count, len(rows)), replace=False)
+
+
 def fit_text_tower(
     fit: TextFit,
     tokenizer: Tokenizer,
@@ -196,10 +202,10 @@ def fit_text_tower(
     step = 0
     while not is_time_up():
         done = share_done()
-        rate = peak_rate * min(1.0, (step + 1) / 60) * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * min(1.0, done))))
+        rate = peak_rate * min(1.0, (step + 1) / 60) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
         for group in optimiser.param_groups:
             group["lr"] = rate
-        chosen = rng.choice(short, 160, replace=False) if step % 2 else rng.choice(long, 112, replace=False)
+        chosen = _some(short, 160, rng) if step % 2 or not len(long) else _some(long, 112, rng)
         natural = _natural_loss(fit, tokenizer, [texts[index] for index in chosen], targets[torch.from_numpy(chosen)])
         drawn = _scene_loss(fit, tokenizer, rng, 24)
         optimiser.zero_grad()
