@@ -33,6 +33,7 @@ from ray_jobs.job_configs import PREFIXES, SAMPLE_MODELS
 
 SQUARE_SHARE = 0.45
 DRAWN_SCALE = 2
+VAE_WINDOW_PX = (32, 32)
 BUCKETS = SAMPLE_BUCKETS.rows
 
 
@@ -96,7 +97,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=SAMPLE_MODELS / "experts")
     parser.add_argument("--scorer", type=Path, default=SAMPLE_MODELS / "scorer")
     parser.add_argument("--num-scenes", type=int, default=8000)
-    parser.add_argument("--vae-steps", type=int, default=1200)
+    parser.add_argument("--vae-steps", type=int, default=2400)
     parser.add_argument("--shared-steps", type=int, default=3000)
     parser.add_argument("--branch-steps", type=int, default=1500)
     parser.add_argument("--batch-size", type=int, default=32)
@@ -168,11 +169,11 @@ def fit_autoencoder(chosen: argparse.Namespace, pictures: Pictures, started: flo
     def batch_of(step: int) -> np.ndarray[Any, Any]:
         rng = np.random.default_rng([7, step])
         found = stacked[buckets[int(rng.choice(len(buckets), p=shares / shares.sum()))]]
-        chosen_rows: np.ndarray[Any, Any] = found[rng.integers(0, len(found), 32)]
-        return chosen_rows
+        rows = 16 if step < chosen.vae_steps else 200  # the last call fits the latents' scale
+        return crop_pictures(found[rng.integers(0, len(found), rows)], VAE_WINDOW_PX, rng)
 
     def on_step(step: int, loss: float) -> None:
-        if step % 50 == 0:
+        if step % 200 == 0:
             say(started, f"autoencoder step {step}: loss {loss:.4f}")
 
     vae = train_sample_autoencoder(batch_of, steps=chosen.vae_steps, on_step=on_step)
