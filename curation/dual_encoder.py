@@ -115,6 +115,7 @@ def save_dual_encoder(model: nn.Module, tokenizer: Tokenizer, folder: Path) -> N
     }
     unfinished = folder / "unfinished.tmp"
     save_file(weights, unfinished, metadata={"format": "pt"})
+    unfinished.chmod(0o644)  # safetensors writes for the owner alone; the model is for everybody's reading
     unfinished.replace(folder / "open_clip_model.safetensors")
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(
