@@ -187,3 +187,8 @@ def unet_of_seed():
 @pytest.fixture
 def identities(buckets):
     return make_identities(buckets)
+
+
+@pytest.fixture(scope="session")
+def write_clip_tokenizer():
+    return write_tokenizer
