@@ -1,5 +1,6 @@
 """Small real models: a CLIP folder with random weights and a trained tokenizer, and a pipeline of two random experts."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -134,7 +135,7 @@ def pipeline(text_encoder, buckets) -> PanGuDrawPipeline:
         "structure": make_unet(2).eval(),
         "texture": make_unet(3).eval(),
         "vae": vae,
-        "text_encoder": text_encoder,
+        "text_encoder": copy.deepcopy(text_encoder),
     }
     return PanGuDrawPipeline.build(modules, card)
 
