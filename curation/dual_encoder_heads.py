@@ -94,7 +94,7 @@ def _cartoon(embedded: Embedded) -> tuple[FittedHead, list[Figure]]:
     train = {source: rows for (source, part), rows in embedded.items() if part == "train"}
     cartoons = [rows for source, rows in train.items() if _IS_CARTOON[source]]
     others = [rows for source, rows in train.items() if not _IS_CARTOON[source]]
-    head = fit_cartoon_head(np.concatenate(cartoons), np.concatenate(others))
+    head = fit_cartoon_head(cartoons, others)
     figures = []
     for (source, part), rows in embedded.items():
         if part == "train":

@@ -1,5 +1,6 @@
 """Fitting the two linear heads on frozen embeddings: cartoon or photo, and technical quality from damaged pairs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,16 +23,23 @@ class FittedHead:
         return values
 
 
-def fit_cartoon_head(cartoons: Matrix, others: Matrix, *, strength: float = 30.0) -> FittedHead:
-    """A logistic head whose value is the logit of 'cartoon'; both classes weigh the same however many rows they have.
+def fit_cartoon_head(cartoons: Sequence[Matrix], others: Sequence[Matrix], *, strength: float = 30.0) -> FittedHead:
+    """A logistic head whose value is the logit of 'cartoon', from several sources of each class.
 
-    `cartoons` and `others` are L2-normalised embeddings (N, E); `strength` is the inverse of the regularisation.
+    Every source is L2-normalised embeddings (N, E) and weighs the same within its class, and both classes weigh the
+    same: else the largest source decides alone, and drawings nobody collected many of fall on the wrong side.
+    `strength` is the inverse of the regularisation.
     """
-    _require_rows("cartoons", cartoons)
-    _require_rows("others", others)
-    rows = np.concatenate([cartoons, others])
-    labels = np.concatenate([np.ones(len(cartoons)), np.zeros(len(others))])
-    model = LogisticRegression(C=strength, class_weight="balanced", max_iter=2000).fit(rows, labels)
+    weights, labels = [], []
+    for label, sources in ((1.0, cartoons), (0.0, others)):
+        for rows in sources:
+            _require_rows("cartoons" if label else "others", rows)
+            labels.append(np.full(len(rows), label))
+            weights.append(np.full(len(rows), 1.0 / len(rows) / len(sources)))
+    rows = np.concatenate([*cartoons, *others])
+    weight = np.concatenate(weights) * len(rows) / 2
+    model = LogisticRegression(C=strength, max_iter=3000)
+    model.fit(rows, np.concatenate(labels), sample_weight=weight)
     return FittedHead(model.coef_.astype(np.float32), model.intercept_.astype(np.float32))
 
 

@@ -13,7 +13,7 @@ def test_the_cartoon_head_separates_and_ignores_class_sizes():
     direction = rng.normal(size=32)
     cartoons = _unit(rng.normal(size=(40, 32)) + 1.5 * direction)
     others = _unit(rng.normal(size=(900, 32)) - 1.5 * direction)
-    head = fit_cartoon_head(cartoons, others)
+    head = fit_cartoon_head([cartoons], [others[:300], others[300:]])
     assert head.weight.shape == (1, 32)
     assert (head(cartoons) > 0).mean() > 0.95
     assert (head(others) < 0).mean() > 0.95
@@ -35,4 +35,4 @@ def test_unusable_rows_are_refused():
     with pytest.raises(ValueError, match="worse"):
         fit_ranking_head(rows, rows[:2])
     with pytest.raises(ValueError, match="cartoons"):
-        fit_cartoon_head(rows[:1], rows)
+        fit_cartoon_head([rows[:1]], [rows])
