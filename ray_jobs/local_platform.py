@@ -99,6 +99,8 @@ class LocalPlatform:
             "AIRFLOW__API__PORT": str(self.ports.airflow),
             "AIRFLOW__API__BASE_URL": self.airflow_address,
             "AIRFLOW__API__WORKERS": "1",
+            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
+            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
             "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.airflow_home}/airflow.db",
@@ -125,7 +127,7 @@ class LocalPlatform:
 
     def stop(self, name: str | None = None) -> int:
         """Stop one component, or all of the platform's processes; how many there were."""
-        found = [p for p in own_processes(self.home) if name is None or environ_of(p).get("PANGU_COMPONENT") == name]
+        found = [process for process, component in own_processes(self.home).items() if name in (None, component)]
         for process in found:
             _signal(process, signal.SIGTERM)
         _, alive = psutil.wait_procs(found, timeout=5)
@@ -136,14 +138,14 @@ class LocalPlatform:
 
     def is_running(self, name: str) -> bool:
         """Whether any process of a component lives."""
-        return any(environ_of(p).get("PANGU_COMPONENT") == name for p in own_processes(self.home))
+        return name in own_processes(self.home).values()
 
     def spawn(self, name: str, command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
         """Start a component in a session of its own, its output in ``logs/<name>.log``."""
         logs = self.home / "logs"
         logs.mkdir(parents=True, exist_ok=True)
         with (logs / f"{name}.log").open("ab") as log:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 command,
                 env={**environment, "PANGU_COMPONENT": name},
                 stdin=subprocess.DEVNULL,
@@ -152,6 +154,9 @@ class LocalPlatform:
                 start_new_session=True,
                 cwd=self.home,
             )
+        with (self.home / "sessions.txt").open("a") as sessions:
+            sessions.write(f"{process.pid} {name}\n")
+        return process
 
     def ray_answers(self) -> bool:
         """Whether the Jobs API answers to our token."""
@@ -219,19 +224,55 @@ class LocalPlatform:
             time.sleep(0.5)
 
 
-def own_processes(home: Path) -> list[psutil.Process]:
-    """Every live process that carries this platform's mark, ourselves excepted."""
-    mine = os.getpid()
-    return [p for p in psutil.process_iter() if p.pid != mine and environ_of(p).get(MARK) == str(home)]
+def own_processes(home: Path) -> dict[psutil.Process, str]:
+    """Every live process of this platform, ourselves excepted, with the component it belongs to.
+
+    Most carry the mark. A program that renames itself overwrites its environment: those are known by the session that
+    they were started in and by their working folder.
+    """
+    mine, sessions = os.getpid(), read_sessions(home)
+    found = {}
+    for process in psutil.process_iter():
+        if process.pid == mine:
+            continue
+        environment = environ_of(process)
+        if environment.get(MARK) == str(home):
+            found[process] = environment.get("PANGU_COMPONENT", "")
+        elif not environment and (name := sessions.get(session_of(process))) is not None and works_in(process, home):
+            found[process] = name
+    return found
+
+
+def read_sessions(home: Path) -> dict[int, str]:
+    """Session id to component, for every component ever started under a home."""
+    file = home / "sessions.txt"
+    lines = file.read_text().splitlines() if file.exists() else []
+    return {int(session): name for session, _, name in (line.partition(" ") for line in lines)}
+
+
+def session_of(process: psutil.Process) -> int:
+    """The process's session id; 0 where it is gone."""
+    try:
+        return os.getsid(process.pid)
+    except OSError:
+        return 0
+
+
+def works_in(process: psutil.Process, home: Path) -> bool:
+    """Whether the process's working folder is the platform's."""
+    try:
+        return Path(process.cwd()).is_relative_to(home)
+    except psutil.Error:
+        return False
 
 
 def environ_of(process: psutil.Process) -> dict[str, str]:
-    """A process's environment; empty where it is gone or not ours to read."""
+    """A process's environment; empty where it is gone, not ours to read, or overwritten by a new title."""
     try:
         if process.status() == psutil.STATUS_ZOMBIE:
             return {}
         return process.environ()
-    except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+    except (psutil.Error, OSError):
         return {}
 
 

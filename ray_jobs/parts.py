@@ -117,7 +117,7 @@ def _describe(name: str, data: bytes, rows: int) -> Part:
 def read_part(store: Store, version: Manifest, name: str, columns: list[str] | None = None) -> pa.Table:
     """One part's rows."""
     data = store.read(f"{version.prefix}/{version.folder}/{name}")
-    return pq.read_table(io.BytesIO(data), columns=columns).replace_schema_metadata(None)
+    return pq.read_table(io.BytesIO(data), columns=columns, use_threads=False).replace_schema_metadata(None)
 
 
 def read_rows(store: Store, version: Manifest, columns: list[str] | None = None) -> pa.Table:

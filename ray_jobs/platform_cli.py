@@ -1,6 +1,8 @@
 """``pangu demo | up | down``: the platform on one machine."""
 
 import os
+import signal
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -60,6 +62,7 @@ def demo(
     platform = make_platform(home, store, preset, Ports(airflow_port, ray_port, sample_port))
     shown = Demo(platform, Console())
     hosts = allow_host or [host for host in os.environ.get("ALLOW_HOSTS", "").split(",") if host]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         if url_list is None:
             url_list, hosts = prepare_sample(platform, shown.say), [f"127.0.0.1:{sample_port}"]

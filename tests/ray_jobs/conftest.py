@@ -1,0 +1,79 @@
+"""A small local Ray, a small sample site on loopback, and a way to run jobs in a store."""
+
+import json
+import os
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def local_ray(tmp_path_factory):
+    """Four logical CPUs on this machine, with a token of its own."""
+    token = tmp_path_factory.mktemp("ray") / "token"
+    token.write_text("a" * 64)
+    os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
+    os.environ["RAY_AUTH_MODE"] = "token"
+    import ray
+
+    ray.init("local", num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=300 * 2**20)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def sample_site(tmp_path_factory):
+    """Forty drawn scenes, the photographs and every trouble of real lists, served on loopback: (URL list, host:port)."""
+    from curation.sample.http_server import SampleServer
+    from curation.sample.site import write_site, write_url_list
+
+    folder = tmp_path_factory.mktemp("site")
+    rows = write_site(folder, num_scenes=40, side_px=160)
+    with SampleServer(folder) as server:
+        url_list = folder / "url_list.jsonl"
+        write_url_list(rows, server.url, url_list)
+        yield url_list, server.url.removeprefix("http://").rstrip("/")
+
+
+@pytest.fixture
+def run_in(local_ray):
+    """run(store, job, **settings) -> outcome, over the sample preset."""
+
+    def run(store, job, references=None, **settings):
+        from ray_jobs.config import job_settings
+        from ray_jobs.job import plan_job, run_job
+
+        plan = plan_job(job, job_settings(job, "sample", settings), references or {}, store)
+        return run_job(plan, store)
+
+    return run
+
+
+@pytest.fixture
+def curate(run_in, sample_site):
+    """Run the chain from the list to the training set; the digests by artifact."""
+    url_list, host = sample_site
+
+    def run(store, *, workers=2, rows_per_part=40, path=url_list):
+        runtime = {"workers": workers, "cpus_per_worker": 0.5}
+        outcomes = [
+            run_in(store, "register_url_list", path=str(path), rows_per_part=rows_per_part),
+            run_in(store, "download_images", allow_hosts=[host], timeout_s=1.5, retries=0, runtime=runtime),
+            run_in(store, "score_images", runtime=runtime),
+            run_in(store, "build_training_set"),
+        ]
+        return {outcome.manifest.artifact: outcome.manifest for outcome in outcomes}
+
+    return run
+
+
+@pytest.fixture
+def shuffled_list(sample_site, tmp_path):
+    """The same URL list in another order."""
+    import random
+
+    lines = sample_site[0].read_text(encoding="utf-8").splitlines()
+    random.Random(5).shuffle(lines)
+    path = tmp_path / "shuffled.jsonl"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    assert all(json.loads(line) for line in lines)
+    return path
