@@ -39,8 +39,8 @@ class JobLog:
         self._waiting: list[str] = []
         self.result_line: str | None = None
 
-    async def follow(self, client: RayJobsClient, submission_id: str) -> None:
-        """Copy until the job has ended, or until the Jobs API goes away (then call again)."""
+    async def follow(self, client: RayJobsClient, submission_id: str) -> bool:
+        """Copy until the job has ended and return True, or until the stream is cut and return False: call again then."""
         if self._position is None:
             self._position = await self._load() if self._load else 0
         self._seen, self._waiting = 0, []
@@ -54,10 +54,11 @@ class JobLog:
             if rest:
                 self._take(rest, len(rest))
         except RayUnreachableError:
-            pass  # The poll loop beside this one notices, tolerates and reports it.
+            return False  # The poll loop beside this one notices, tolerates and reports it.
         finally:
             flusher.cancel()
             await self._flush()
+        return True
 
     def _take(self, line: str, num_chars: int) -> None:
         self._seen += num_chars

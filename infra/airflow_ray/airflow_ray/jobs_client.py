@@ -75,15 +75,21 @@ class RayJobsClient:
         return bool(_parse(_checked(status, text))["stopped"])
 
     async def follow_logs(self, submission_id: str) -> AsyncIterator[str]:
-        """Yield the job's log from its beginning, in pieces, until the job has ended and all of it was read."""
+        """Yield the job's log from its beginning, in pieces, until the job has ended and all of it was read.
+
+        Raises RayUnreachableError where the stream is cut before.
+        """
         url = f"{self.endpoint.address}/api/jobs/{submission_id}/logs/tail"
         try:
             async with self._opened.ws_connect(url, heartbeat=LOG_HEARTBEAT_S, max_msg_size=0) as socket:
                 async for message in socket:
                     if message.type is aiohttp.WSMsgType.TEXT:
                         yield message.data
+                close_code = socket.close_code
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise RayUnreachableError(f"logs of {submission_id}: {type(error).__name__}") from error
+        if close_code != aiohttp.WSCloseCode.OK:
+            raise RayUnreachableError(f"logs of {submission_id}: closed with code {close_code}")
 
     @property
     def _opened(self) -> aiohttp.ClientSession:

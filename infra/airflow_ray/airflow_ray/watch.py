@@ -18,8 +18,8 @@ from airflow_ray.jobs_client import RayJobsClient
 T = TypeVar("T")
 RETRY_INTERVAL_S = 2.0
 STOP_POLL_INTERVAL_S = 0.5
-LOG_DRAIN_S = 15.0
-"""The Jobs API closes the log about 3 s after the end of a job."""
+LOG_DRAIN_S = 60.0
+"""How long an ended job's log is read on; the Jobs API closes it about 3 s after the job, later under load."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +96,7 @@ class JobWatch:
 
     @asynccontextmanager
     async def _following_log(self) -> AsyncIterator["_Follower"]:
-        follower = _Follower(self._client, self._submission_id, self._log)
+        follower = _Follower(self._client, self._submission_id, self._log, self._say)
         try:
             yield follower
         finally:
@@ -143,13 +143,14 @@ class JobWatch:
 class _Follower:
     """The log reader beside the poll loop; begins again after the Jobs API was away."""
 
-    def __init__(self, client: RayJobsClient, submission_id: str, log: JobLog) -> None:
+    def __init__(self, client: RayJobsClient, submission_id: str, log: JobLog, say: Callable[[str], None]) -> None:
+        self._say = say
         self._client = client
         self._submission_id = submission_id
         self._log = log
         self._task = self._start()
 
-    def _start(self) -> asyncio.Task[None]:
+    def _start(self) -> asyncio.Task[bool]:
         return asyncio.create_task(self._log.follow(self._client, self._submission_id))
 
     async def wait(self, timeout_s: float) -> None:
@@ -163,9 +164,16 @@ class _Follower:
 
     async def drain(self) -> None:
         """Let the reader reach the end of an ended job's log."""
-        await asyncio.wait({self._task}, timeout=LOG_DRAIN_S)
-        if self._task.done():
-            self._task.result()
+        give_up_at = time.monotonic() + LOG_DRAIN_S
+        while True:
+            await asyncio.wait({self._task}, timeout=max(give_up_at - time.monotonic(), 0))
+            if self._task.done() and self._task.result():
+                return
+            if time.monotonic() >= give_up_at:
+                self._say("The end of the Ray job's log could not be read")
+                return
+            await asyncio.sleep(RETRY_INTERVAL_S)
+            self._task = self._start()
 
     async def cancel(self) -> None:
         """End the reader."""

@@ -75,10 +75,14 @@ class RayHead:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
 
-    def jobs(self, contains: str = "") -> dict[str, dict]:
-        """Return submitted jobs by id, those whose id contains the text."""
+    def jobs(self, contains: str = "", run_id: str | None = None) -> dict[str, dict]:
+        """Return submitted jobs by id: those whose id contains the text, and which that DAG run submitted."""
         found = {job["submission_id"]: job for job in self.request("GET", "/api/jobs/") if job["submission_id"]}
-        return {name: job for name, job in found.items() if contains in name}
+        return {
+            name: job
+            for name, job in found.items()
+            if contains in name and (run_id is None or (job["metadata"] or {}).get("airflow_run_id") == run_id)
+        }
 
     def status(self, submission_id: str) -> str:
         return self.request("GET", f"/api/jobs/{submission_id}")["status"]

@@ -10,7 +10,7 @@ def test_a_job_runs_once_and_its_log_is_in_the_task_log(airflow_home, ray_head, 
     airflow_home.trigger_dag(dag_id, "plain", {"entrypoint": "echo first; sleep 2; echo last"})
     airflow_home.wait_for_task(dag_id, "plain", "job", {"success", "failed"}, 90)
 
-    jobs = ray_head.jobs(f"{dag_id}-job-g")
+    jobs = ray_head.jobs(f"{dag_id}-job-g", "plain")
     assert [job["status"] for job in jobs.values()] == ["SUCCEEDED"]
     [submission_id] = jobs
     assert airflow_home.xcom(dag_id, "plain", "job") == {"submission_id": submission_id}

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.airflow, pytest.mark.ray, pytest.mark.reliability(10)]
 JOB = Path(__file__).parent / "support" / "actor_job.py"
 STOPPED_WITHIN_S = 30
 ACTORS_GONE_WITHIN_S = 60
-TIMEOUT_S = 20
+TIMEOUT_S = 40
 """As in dags/ray_dags.py."""
 MODES = ("deferred", "running")
 
@@ -41,14 +41,13 @@ class RunningTask:
 
     @property
     def busy_state(self) -> str:
-        return "running" if self.dag_id == "running" else "deferred"
+        return "deferred" if "deferred" in self.dag_id else "running"
 
     def actors(self) -> list[dict]:
         return self.head.live_actors(self.state_path.stem)
 
     def jobs(self) -> dict[str, dict]:
-        found = self.head.jobs(f"{self.dag_id}-job")
-        return {name: job for name, job in found.items() if job["metadata"]["airflow_run_id"] == self.run_id}
+        return self.head.jobs(f"{self.dag_id}-job-g", self.run_id)
 
     def assert_stopped(self, submission_id: str, since: float) -> None:
         """Hold the bounds, counted from `since` (seconds of the epoch)."""
@@ -102,7 +101,10 @@ def test_clearing_stops_the_job_and_starts_another(airflow_home, ray_head, tmp_p
 @pytest.mark.slow
 def test_a_timeout_stops_the_job(airflow_home, ray_head, tmp_path):
     dag_ids = ["timed_deferred", "timed_running", "timed_job"]
-    for task in [RunningTask(airflow_home, ray_head, dag_id, "timed", tmp_path) for dag_id in dag_ids]:
+    tasks = [RunningTask(airflow_home, ray_head, dag_id, "timed", tmp_path) for dag_id in dag_ids]
+    for task in tasks:
+        task.wait_until_working()
+    for task in tasks:
         ended = airflow_home.wait_for_task(task.dag_id, "timed", "job", {"failed", "success"}, 120)
         assert ended["state"] == "failed"
         [submission_id] = task.jobs()

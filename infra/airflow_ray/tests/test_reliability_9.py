@@ -45,8 +45,7 @@ def assert_one_job_each(home, head, dag_id: str, points, folder: Path) -> None:
 
     markers = Path(home.env["KILL_MARKERS"])
     assert {run_id for run_id in runs if (markers / run_id).exists()} == set(runs), "a kill point was never reached"
-    jobs = [job for job in head.jobs(f"{dag_id}-job").values()]
-    by_run = {run_id: [job for job in jobs if job["metadata"]["airflow_run_id"] == run_id] for run_id in runs}
+    by_run = {run_id: list(head.jobs(f"{dag_id}-job-g", run_id).values()) for run_id in runs}
     assert {run_id: len(found) for run_id, found in by_run.items()} == dict.fromkeys(runs, 1)
     assert all(job["status"] == "SUCCEEDED" and "-g0-" in job["submission_id"] for [job] in by_run.values())
     assert {run_id: (folder / run_id).read_text() for run_id in runs} == dict.fromkeys(runs, "ran\n")
@@ -81,7 +80,7 @@ def test_a_retry_after_a_failed_job_is_a_new_generation(airflow_home, ray_head, 
     airflow_home.trigger_dag(dag_id, "fails-once", {"entrypoint": command})
     task = airflow_home.wait_for_task(dag_id, "fails-once", "job", {"success", "failed"}, 120)
     assert task["state"] == "success"
-    jobs = ray_head.jobs(f"{dag_id}-job").values()
+    jobs = ray_head.jobs(f"{dag_id}-job-g", "fails-once").values()
     states = {job["submission_id"].split("-g")[-1][0]: job["status"] for job in jobs}
     assert states == {"0": "FAILED", "1": "SUCCEEDED"}
 

@@ -25,9 +25,9 @@ define("retried_deferred", **RETRIES)
 define("retried_running", deferrable=False, **RETRIES)
 define("killed_deferred", KilledOperator, **RETRIES)
 define("killed_running", KilledOperator, deferrable=False, **RETRIES)
-define("timed_deferred", execution_timeout=timedelta(seconds=20))
-define("timed_running", deferrable=False, execution_timeout=timedelta(seconds=20))
-define("timed_job", timeout=timedelta(seconds=20), deferrable=False)
+define("timed_deferred", execution_timeout=timedelta(seconds=40))
+define("timed_running", deferrable=False, execution_timeout=timedelta(seconds=40))
+define("timed_job", timeout=timedelta(seconds=40), deferrable=False)
 define("produces", outlets=[SUBJECT], result_prefix="RESULT")
 
 with DAG("consumes", schedule=[SUBJECT]) as consumes:
