@@ -5,6 +5,7 @@ the 256-wide bucket embedding, concatenated, added to the time embedding.
 Source: released PanGu-Draw code (an SDXL-base layout with an added vector of 1280 + 256).
 """
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -82,6 +83,11 @@ def build_unet(preset: str, **changes: object) -> UNet2DConditionModel:
     if preset not in UNETS:
         raise ValueError(f"unet preset: got {preset!r}, expected one of {', '.join(UNETS)}")
     return UNet2DConditionModel(**(UNETS[preset] | changes))
+
+
+def load_unet(folder: Path) -> UNet2DConditionModel:
+    """The U-Net of a folder that `save_pretrained` wrote, from safetensors."""
+    return UNet2DConditionModel.from_pretrained(str(folder), use_safetensors=True)
 
 
 def build_sample_autoencoder(**changes: object) -> AutoencoderTiny:

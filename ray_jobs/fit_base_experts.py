@@ -8,6 +8,7 @@ import argparse
 import json
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from curation.sample.photographs import photograph_crops
 from curation.sample.scene_captions import caption_en, caption_zh, is_held_out
 from curation.sample.scenes import draw, random_scene
 from pangu.base_training import BasePlan, crop_pictures, identity_of, train_base, train_sample_autoencoder
-from pangu.batches import BatchPlan
+from pangu.batches import BatchPlan, BatchSource, TrainBatch
 from pangu.bucket_conditioning import bucket_sizes
 from pangu.networks import build_sample_autoencoder, build_unet
 from pangu.pipeline import ExpertsCard, PanGuDrawPipeline
@@ -90,6 +91,19 @@ def samples_of_windows(vae: Any, pictures: Pictures, seed: int) -> list[LatentSa
     return encode_samples(vae, windows, pictures.captions)
 
 
+class AlternatingBatches:
+    """Whole pictures and windows in turn: two sizes of one bucket never meet in a batch."""
+
+    def __init__(self, sources: Sequence[BatchSource]) -> None:
+        """Take the sources in the order of their turns."""
+        self.sources = sources
+
+    def batch(self, step: int) -> TrainBatch:
+        """See `pangu.batches.BatchSource`."""
+        turn, source = divmod(step, len(self.sources))
+        return self.sources[source].batch(turn)
+
+
 def main() -> None:
     """Parse, train, publish."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -120,14 +134,15 @@ def fit(chosen: argparse.Namespace) -> None:
     windows = samples_of_windows(vae, pictures, seed=12)
     captions = CaptionTable(text, [caption for sample in everything for caption in sample.captions])
     say(started, f"encoded: {len(everything)} pictures, {len(windows)} windows")
+
+    def latents(samples: list[LatentSample], seed: int) -> LatentBatches:
+        return LatentBatches(samples, captions, BatchPlan([s.bucket for s in samples], chosen.batch_size, seed))
+
     plan = BasePlan(
         batches={
-            role: LatentBatches(samples, captions, BatchPlan([s.bucket for s in samples], chosen.batch_size, seed))
-            for role, samples, seed in (
-                (Role.SHARED, everything, 1),
-                (Role.STRUCTURE, everything, 2),
-                (Role.TEXTURE, everything + windows, 3),
-            )
+            Role.SHARED: latents(everything, 1),
+            Role.STRUCTURE: latents(everything, 2),
+            Role.TEXTURE: AlternatingBatches([latents(everything, 3), latents(windows, 4)]),
         },
         settings={role: settings_of(role, chosen) for role in (Role.SHARED, Role.STRUCTURE, Role.TEXTURE)},
         buckets=bucket_sizes(json.loads(SAMPLE_BUCKETS.to_json())),

@@ -12,9 +12,8 @@ from ray_jobs.manifest import Manifest
 
 def run(context: JobContext[PublishExperts]) -> Manifest:
     """Refuse experts that do not form a pair, or that were trained on another base; then write the folder."""
-    from diffusers import UNet2DConditionModel
-
     from pangu.checkpoint import ExpertIdentity
+    from pangu.networks import load_unet
     from pangu.pipeline import ExpertsCard, PanGuDrawPipeline, load_experts
 
     versions = {role: context.input(f"expert_{role}") for role in ("structure", "texture")}
@@ -26,7 +25,7 @@ def run(context: JobContext[PublishExperts]) -> Manifest:
         for step, (role, version) in enumerate(versions.items(), 1):
             folder = fetch_version(context.store, version, Path(name) / role)
             identities[role] = ExpertIdentity.model_validate_json((folder / "identity.json").read_text())
-            modules[role] = UNet2DConditionModel.from_pretrained(str(folder / "unet")).eval()
+            modules[role] = load_unet(folder / "unet").eval()
             context.progress.report(step, 3, "files")
         card = ExpertsCard(
             structure=identities["structure"],

@@ -55,14 +55,14 @@ def run(context: JobContext[TrainExpert]) -> Manifest:
             ),
         )
         result = trainer.fit()
-    if not result.metrics or "stored" not in result.metrics:
+    if result.return_value is None:
         raise JobError(f"train_{config.role}: training ended without a result: {result.error}")
-    stored = json.loads(result.metrics["stored"])
+    stored = json.loads(result.return_value)
     return context.commit_stored_folder(stored["folder"], stored["parts"], stored["facts"])
 
 
-def train_process(loop_config: dict[str, Any]) -> None:
-    """One training process; the first one stores the averaged weights and reports where."""
+def train_process(loop_config: dict[str, Any]) -> str | None:
+    """One training process; the first one stores the averaged weights and says where."""
     import ray.train
     import ray.train.torch
     import torch
@@ -100,12 +100,11 @@ def train_process(loop_config: dict[str, Any]) -> None:
             model = nn.parallel.DistributedDataParallel(model)
         task = TrainTask(parts.batches, parts.schedule, identity, parts.null, Path(folder))
         result = train(model, task, train_settings(config), on_step)
-        metrics: dict[str, Any] = {"steps": len(result.losses)}
-        if is_first:
-            mirror.send()
-            result.ema.copy_to(parts.unet)
-            metrics["stored"] = store_expert(setup, parts, identity, result.losses)
-    ray.train.report(metrics)
+        if not is_first:
+            return None
+        mirror.send()
+        result.ema.copy_to(parts.unet)
+        return store_expert(setup, parts, identity, result.losses)
 
 
 def store_expert(setup: TrainSetup, parts: Any, identity: Any, losses: tuple[float, ...]) -> str:  # noqa: ANN401
@@ -161,16 +160,14 @@ def load_training_parts(setup: TrainSetup, rank: int, num_workers: int, device: 
 
 def first_weights(setup: TrainSetup, base: Any) -> Any:  # noqa: ANN401 diffusers' classes are untyped
     """The denoiser before the first step: the base's expert, the shared model, or random weights."""
-    from diffusers import UNet2DConditionModel
-
-    from pangu.networks import build_unet
+    from pangu.networks import build_unet, load_unet
 
     if setup.config.init == "scratch":
         return build_unet(setup.config.network)
     if setup.config.init == "shared":
         with tempfile.TemporaryDirectory(prefix="pangu-shared-") as folder:
             fetch_version(setup.store, setup.inputs["expert_shared"], Path(folder))
-            return UNet2DConditionModel.from_pretrained(f"{folder}/unet")
+            return load_unet(Path(folder) / "unet")
     if setup.role == "shared":
         raise ValueError("train_shared.init = 'base': the base is a pair of experts; accepted are scratch and shared")
     return getattr(base, setup.role).requires_grad_(True)
