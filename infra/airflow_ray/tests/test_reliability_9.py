@@ -1,7 +1,8 @@
 """No duplicate Ray jobs: whatever dies between task and job, there is one job per attempt of the task.
 
 The killed process is the one that was about to speak to Ray: the worker's task process where the task is synchronous,
-the triggerer's where it is deferred. Runs go at once, each with its own kill point.
+the triggerer's where it is deferred. Runs overlap, each with its own kill point; all deferred runs share one triggerer,
+so the next of them begins when the last has had its kill, which could otherwise take its place.
 """
 
 import threading
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from processes import wait_until
 
 pytestmark = [pytest.mark.airflow, pytest.mark.ray, pytest.mark.reliability(9)]
 
@@ -37,13 +39,15 @@ def triggerer_that_comes_back(home):
 
 def assert_one_job_each(home, head, dag_id: str, points, folder: Path) -> None:
     runs = [f"{point}--{dag_id}" for point in points]
+    markers = Path(home.env["KILL_MARKERS"])
     for run_id in runs:
         home.trigger_dag(dag_id, run_id, {"entrypoint": f"echo ran >> {folder / run_id}; sleep 8; echo over"})
+        if dag_id == "killed_deferred":
+            wait_until((markers / run_id).exists, 90, f"the kill of {run_id}")
     for run_id in runs:
         task = home.wait_for_task(dag_id, run_id, "job", {"success", "failed"}, 180)
         assert task["state"] == "success", home.task_logs(dag_id, run_id, "job")
 
-    markers = Path(home.env["KILL_MARKERS"])
     assert {run_id for run_id in runs if (markers / run_id).exists()} == set(runs), "a kill point was never reached"
     by_run = {run_id: list(head.jobs(f"{dag_id}-job-g", run_id).values()) for run_id in runs}
     assert {run_id: len(found) for run_id, found in by_run.items()} == dict.fromkeys(runs, 1)
