@@ -53,6 +53,14 @@ class AirflowClient:
         found: list[dict[str, Any]] = self.call("GET", f"/api/v2/dags/{dag_id}/dagRuns?{query}")["dag_runs"]
         return found
 
+    def active_runs(self, dag_id: str, before: str) -> list[str]:
+        """Ids of unfinished runs that were queued before a moment, oldest first."""
+        query = urllib.parse.urlencode(
+            {"run_after_lt": before, "state": ["running", "queued"], "order_by": "run_after", "limit": 20}, doseq=True
+        )
+        found = self.call("GET", f"/api/v2/dags/{dag_id}/dagRuns?{query}")["dag_runs"]
+        return [str(run["dag_run_id"]) for run in found]
+
     def run_state(self, dag_id: str, run_id: str) -> str:
         """queued, running, success or failed."""
         state: str = self.call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{urllib.parse.quote(run_id)}")["state"]

@@ -41,6 +41,9 @@ class Demo:
         moment = datetime.now(UTC).isoformat()
         submitted, changed = 0, False
         for dag_id in DAGS:
+            for old in airflow.active_runs(dag_id, before=moment):
+                self.say(f"{dag_id}: an interrupted run goes on first")
+                submitted += self._follow(airflow, dag_id, old, may_fail=True)
             run_id = self._start_or_join(airflow, dag_id, moment, changed)
             submitted += self._follow(airflow, dag_id, run_id)
             changed = self._last_result(airflow, dag_id, run_id).get("changed") is True
@@ -82,7 +85,7 @@ class Demo:
                 return airflow.trigger(dag_id)
             time.sleep(POLL_S)
 
-    def _follow(self, airflow: AirflowClient, dag_id: str, run_id: str) -> int:
+    def _follow(self, airflow: AirflowClient, dag_id: str, run_id: str, *, may_fail: bool = False) -> int:
         """Show a run until it ends; how many Ray jobs it submitted."""
         shown: dict[str, str] = {}
         while True:
@@ -96,8 +99,13 @@ class Demo:
                     self.say(f"{dag_id}.{task_id}: {line}")
             if state in ("success", "failed"):
                 break
+            if not self.platform.is_running("ray"):
+                log = self.platform.home / "logs" / "ray.log"
+                raise PlatformError(
+                    f"{dag_id}: Ray has died (its log is {log}); run the command again, it goes on where it was"
+                )
             time.sleep(POLL_S)
-        if state == "failed":
+        if state == "failed" and not may_fail:
             failed = [task_id for task_id, task in tasks.items() if task["state"] == "failed"]
             raise PlatformError(f"{dag_id}: {', '.join(failed)} failed; {self._why(jobs, failed)}")
         return len(jobs)

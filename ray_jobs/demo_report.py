@@ -57,5 +57,12 @@ def metrics_table(store: Store) -> Table:
     for row in read_rows(store, version).to_pylist() if version else []:
         if row["stratum"] == "all":
             interval = "-" if row["low"] is None else f"{row['low']:.4g} to {row['high']:.4g}"
-            table.add_row(row["metric"], f"{row['value']:.4g}", interval, str(row["n"]), row["extractor"], row["note"])
+            table.add_row(
+                row["metric"],
+                f"{row['value']:.4g}",
+                interval,
+                str(row["n"]),
+                row["extractor"].split(" ")[0],
+                row["note"].split(". ")[0],
+            )
     return table

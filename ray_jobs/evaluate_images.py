@@ -107,7 +107,7 @@ def make_extractors(config: EvaluateImages, scorer: ClipScorer) -> list[FeatureE
             fingerprint=scorer.fingerprint,
             num_dims=scorer.width,
             resize_mode="the scorer's own",
-            other_uses=("scored the training pictures", "conditions the sample experts with its text tower"),
+            other_uses=("scored the training pictures", "conditioned the sample experts with its text tower"),
             logits=lambda features: LOGIT_SCALE * features @ texts.T,
         ),
     ]

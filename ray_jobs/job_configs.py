@@ -142,7 +142,7 @@ class BuildTrainingSet(JobConfig):
     max_aspect: float = Field(4.5, ge=1)
     min_caption_similarity: float | None = Field(None, ge=-1, le=1)
     min_aesthetic: float | None = Field(None, description="pictures below leave; in the head's units")
-    aesthetic_pool: float = Field(0.5, description="pictures above are the aesthetic pool; in the head's units")
+    aesthetic_pool: float = Field(5.5, description="pictures above are the aesthetic pool; in the head's units")
     cartoon_low: Share = Field(0.3, description="at or below: no cartoon; between the two: of neither pool")
     cartoon_high: Share = Field(0.7, description="at or above: the cartoon pool")
     duplicate_distance: int | None = Field(
