@@ -1,0 +1,210 @@
+"""The DAG contract: parsed by Airflow's own DagBag in a process without network, where every forbidden thing is counted."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ray_jobs.artifacts import JOBS
+from ray_jobs.job_configs import CONFIGS
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SCHEDULED_BY = {
+    "rebuild_dataset": set(),
+    "train_experts": {"training_set"},
+    "generate_images": {"experts"},
+    "evaluate_nightly": {"generated_images"},
+}
+LAST_GIVES = {
+    "rebuild_dataset": "training_set",
+    "train_experts": "experts",
+    "generate_images": "generated_images",
+    "evaluate_nightly": "dashboard",
+}
+HEAVY = ("torch", "ray", "pyarrow", "diffusers", "transformers", "open_clip", "img2dataset", "pandas", "s3fs")
+MOST_SECONDS = 2.0
+
+PARSE = """
+import json, socket, sys, time
+from pathlib import Path
+
+CALLS = ("socket.connect", "socket.bind", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto")
+
+def refuse(event, arguments):
+    opens = event == "socket.__new__" and arguments[1] in (socket.AF_INET, socket.AF_INET6)
+    if opens or event in CALLS:
+        refused.append(f"{event} {arguments[1:]}")
+        raise PermissionError(f"parsing may not use the network: {event}")
+
+def field(value):
+    return None if value is None else value.total_seconds()
+
+def assets_of(condition):
+    parts = getattr(condition, "objects", None)
+    return [condition.name] if parts is None else sorted(name for part in parts for name in assets_of(part))
+
+def scheduling_assets(timetable):
+    condition = getattr(timetable, "asset_condition", None)
+    return assets_of(condition) if condition is not None else []
+
+import airflow.sdk
+from airflow.dag_processing.dagbag import DagBag
+DagBag("/nowhere", collect_dags=False)
+brought_by_airflow = set(sys.modules)
+refused = []
+sys.addaudithook(refuse)
+folder, found = sys.argv[1], {}
+for path in sorted(Path(folder).glob("*.py")):
+    started = time.perf_counter()
+    bag = DagBag(str(path), safe_mode=False)
+    seconds = time.perf_counter() - started
+    found[path.stem] = {"seconds": seconds, "errors": bag.import_errors, "dags": {}}
+    for name, dag in bag.dags.items():
+        tasks = {
+            task.task_id: {
+                "retries": task.retries,
+                "timeout_s": field(task.execution_timeout),
+                "owner": task.owner,
+                "pool": task.pool,
+                "gives": [asset.name for asset in task.outlets],
+                "after": sorted(task.upstream_task_ids),
+                "doc": task.doc_md,
+            }
+            for task in dag.tasks
+        }
+        found[path.stem]["dags"][name] = {
+            "tasks": tasks,
+            "assets": scheduling_assets(dag.timetable),
+            "cron": getattr(getattr(dag.timetable, "timetable", dag.timetable), "expression", None),
+            "params": {key: dag.params.get_param(key).schema for key in dag.params},
+            "help": {key: dag.params.get_param(key).description for key in dag.params},
+            "catchup": dag.catchup,
+            "max_active_runs": dag.max_active_runs,
+            "doc": dag.doc_md,
+        }
+modules = sorted(set(sys.modules) - brought_by_airflow)
+print("PARSED" + json.dumps({"files": found, "refused": refused, "modules": modules}))
+"""
+
+
+def parse(tmp_path_factory, folder=REPOSITORY / "dags", **environment):
+    home = tmp_path_factory.mktemp("airflow")
+    result = subprocess.run(
+        [sys.executable, "-c", PARSE, str(folder)],
+        env={
+            **os.environ,
+            "AIRFLOW_HOME": str(home),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+            **environment,
+        },
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    return json.loads(result.stdout.rsplit("PARSED", 1)[1])
+
+
+@pytest.fixture(scope="module")
+def parsed(tmp_path_factory):
+    return parse(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def dags(parsed):
+    return {name: dag for file in parsed["files"].values() for name, dag in file["dags"].items()}
+
+
+pytestmark = pytest.mark.reliability(11)
+
+
+def test_every_file_parses_quickly_without_an_error_or_a_socket(parsed):
+    files = {path.stem for path in (REPOSITORY / "dags").glob("*.py")}
+    assert set(parsed["files"]) == files
+    for name, file in parsed["files"].items():
+        assert file["errors"] == {}, name
+        assert file["seconds"] < MOST_SECONDS, (name, file["seconds"])
+        assert name == "__init__" or list(file["dags"]) == [name], "one DAG a file, named like it"
+    assert parsed["refused"] == []
+
+
+def test_parsing_brings_in_nothing_heavy(parsed):
+    brought = {module.partition(".")[0] for module in parsed["modules"]}
+    assert "ray_jobs" in brought
+    assert brought.isdisjoint(HEAVY)
+
+
+def test_a_dag_that_opens_a_socket_is_caught(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bad")
+    (folder / "calls_home.py").write_text("import socket\nsocket.create_connection(('127.0.0.1', 9), 1)\n")
+    found = parse(tmp_path_factory, folder)
+    assert "may not use the network" in str(found["files"]["calls_home"]["errors"]) and found["refused"]
+
+
+def test_every_task_has_what_airflow_leaves_open(dags):
+    tasks = [(name, task) for dag in dags.values() for name, task in dag["tasks"].items()]
+    assert len(tasks) >= 11
+    for name, task in tasks:
+        assert task["retries"] >= 2, name
+        assert task["timeout_s"] and 0 < task["timeout_s"] <= 24 * 3600, name
+        assert task["owner"] not in ("", "airflow"), name
+        assert task["pool"] and task["doc"], name
+
+
+def test_no_dag_overtakes_itself_or_runs_for_the_past(dags):
+    for name, dag in dags.items():
+        assert dag["max_active_runs"] == 1 and dag["catchup"] is False and dag["doc"], name
+
+
+def test_assets_join_the_dags(dags):
+    assert {name: set(dag["assets"]) for name, dag in dags.items()} == SCHEDULED_BY
+    for name, artifact in LAST_GIVES.items():
+        last = set(dags[name]["tasks"]) - {task for other in dags[name]["tasks"].values() for task in other["after"]}
+        assert len(last) == 1
+        assert dags[name]["tasks"][last.pop()]["gives"] == [artifact]
+    makers = {artifact: name for name, artifact in LAST_GIVES.items()}
+    for name, wanted in SCHEDULED_BY.items():
+        for artifact in wanted:
+            assert makers[artifact] != name
+
+
+def test_tasks_run_after_what_makes_their_inputs(dags):
+    for dag in dags.values():
+        maker = {gives: name for name, task in dag["tasks"].items() for gives in task["gives"]}
+        for name, task in dag["tasks"].items():
+            assert task["gives"] == [JOBS[name].gives]
+            before, frontier = set(), list(task["after"])
+            while frontier:
+                upstream = frontier.pop()
+                before.add(upstream)
+                frontier += dag["tasks"][upstream]["after"]
+            wanted = {maker[artifact] for artifact in (*JOBS[name].takes, *JOBS[name].optional) if artifact in maker}
+            assert wanted <= before, name
+
+
+def test_every_job_has_its_own_settings_in_the_trigger_form(dags):
+    scheduled = set()
+    for dag in dags.values():
+        assert set(dag["params"]) == set(dag["tasks"])
+        scheduled |= set(dag["tasks"])
+        for job, schema in dag["params"].items():
+            assert schema["type"] == "object"
+            assert all(field in dag["help"][job] for field in CONFIGS[job].model_fields), job
+    assert scheduled == set(JOBS) - {"train_shared"}, "the sample branches from the base, not from a shared model"
+
+
+def test_a_preset_brings_its_schedules_and_its_shared_model(tmp_path_factory):
+    found = parse(tmp_path_factory, PANGU_PRESET="small")
+    assert all(not file["errors"] for file in found["files"].values())
+    dags = {name: dag for file in found["files"].values() for name, dag in file["dags"].items()}
+    crons = {name: dag["cron"] for name, dag in dags.items() if dag["cron"]}
+    assert crons == {"rebuild_dataset": "0 1 * * *", "evaluate_nightly": "0 3 * * *"}
+    assert dags["evaluate_nightly"]["assets"] == ["generated_images"]
+    assert "train_shared" in dags["train_experts"]["tasks"]
+    for expert in ("train_structure", "train_texture"):
+        assert dags["train_experts"]["tasks"][expert]["after"] == ["train_shared"]
