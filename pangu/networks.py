@@ -5,6 +5,7 @@ the 256-wide bucket embedding, concatenated, added to the time embedding.
 Source: released PanGu-Draw code (an SDXL-base layout with an added vector of 1280 + 256).
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,17 @@ def build_unet(preset: str, **changes: object) -> UNet2DConditionModel:
 def load_unet(folder: Path) -> UNet2DConditionModel:
     """The U-Net of a folder that `save_pretrained` wrote, from safetensors."""
     return UNet2DConditionModel.from_pretrained(str(folder), use_safetensors=True)
+
+
+def erase_origins(folder: Path) -> None:
+    """Take the path a network was once read from out of the configs below a saved folder.
+
+    diffusers writes it as ``_name_or_path``; with it, equal networks would not give equal files.
+    """
+    for path in (*folder.rglob("config.json"), *folder.rglob("model_index.json")):
+        config = json.loads(path.read_text(encoding="utf-8"))
+        if config.pop("_name_or_path", None) is not None:
+            path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def build_sample_autoencoder(**changes: object) -> AutoencoderTiny:

@@ -19,6 +19,7 @@ from pangu.denoiser import PredictionType, UNetDenoiser
 from pangu.errors import ExpertMismatchError
 from pangu.expert_relay import ExpertRelay
 from pangu.model_card import render_model_card
+from pangu.networks import erase_origins
 from pangu.noise_schedule import NoiseSchedule, schedule_of
 from pangu.text_encoder import TextEncoder, check_prefixes
 from pangu.time_range import Role, TimeSplit
@@ -172,6 +173,7 @@ class PanGuDrawPipeline(DiffusionPipeline):
         """Write the folder, with the card in both its forms."""
         folder = Path(save_directory)
         super().save_pretrained(str(folder), **settings)
+        erase_origins(folder)
         card = self.card.model_copy(update={"digests": weight_digests(folder)})
         (folder / EXPERTS_FILE).write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
         (folder / "README.md").write_text(render_model_card(card.model_dump(mode="json")), encoding="utf-8")

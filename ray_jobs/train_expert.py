@@ -109,6 +109,8 @@ def train_process(loop_config: dict[str, Any]) -> str | None:
 
 def store_expert(setup: TrainSetup, parts: Any, identity: Any, losses: tuple[float, ...]) -> str:  # noqa: ANN401
     """Write the denoiser with what it is for, and describe it for the driver's commit (JSON)."""
+    from pangu.networks import erase_origins
+
     facts = {
         "role": setup.role,
         "steps": len(losses),
@@ -121,6 +123,7 @@ def store_expert(setup: TrainSetup, parts: Any, identity: Any, losses: tuple[flo
     }
     with tempfile.TemporaryDirectory(prefix="pangu-expert-") as folder:
         parts.unet.save_pretrained(f"{folder}/unet")
+        erase_origins(Path(folder))
         (Path(folder) / "identity.json").write_text(identity.model_dump_json(indent=1) + "\n")
         name, stored = store_folder(setup.store, setup.prefix, Path(folder))
     return json.dumps({"folder": name, "parts": [part.model_dump() for part in stored], "facts": facts})
