@@ -62,7 +62,7 @@ def split_by_key(table: pa.Table, rows_per_part: int) -> dict[str, pa.Table]:
     rows_of: dict[int, list[int]] = {index: [] for index in range(num)}
     for row in order:
         rows_of[part_of_key(keys[row], num)].append(row)
-    return {part_name(index, num): table.take(rows) for index, rows in rows_of.items()}
+    return {part_name(index, num): table.take(pa.array(rows, pa.int64())) for index, rows in rows_of.items()}
 
 
 def count_reasons(table: pa.Table) -> dict[str, int]:
