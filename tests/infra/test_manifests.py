@@ -33,7 +33,8 @@ def of_kind(kind: str) -> list[dict[str, Any]]:
 
 def cluster_specs() -> list[dict[str, Any]]:
     own = [job["spec"]["rayClusterSpec"] for job in of_kind("RayJob") if "rayClusterSpec" in job["spec"]]
-    return [cluster["spec"] for cluster in of_kind("RayCluster")] + own
+    served = [service["spec"]["rayClusterConfig"] for service in of_kind("RayService")]
+    return [cluster["spec"] for cluster in of_kind("RayCluster")] + own + served
 
 
 def groups(spec: dict[str, Any]) -> list[dict[str, Any]]:
@@ -113,6 +114,40 @@ def test_selected_clusters_and_referenced_objects_exist():
             assert all(source["secretRef"]["name"] in secrets for source in sources if "secretRef" in source)
 
 
+# Serve's own schema, at its first import
+@pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`:DeprecationWarning")
+def test_the_service_is_what_serve_reads_and_names_what_exists():
+    from ray.serve.schema import ServeDeploySchema
+
+    from ray_jobs import serve_generation
+
+    (service,) = of_kind("RayService")
+    config = ServeDeploySchema.model_validate(yaml.safe_load(service["spec"]["serveConfigV2"]))
+    (application,) = config.applications
+    module, name = application.import_path.split(":")
+    assert (module, getattr(serve_generation, name)) == (serve_generation.__name__, serve_generation.app)
+    deployments = {d.name: d for d in (serve_generation.GenerationApi, serve_generation.ExpertsModel)}
+    assert {deployment.name for deployment in application.deployments} == set(deployments)
+    assert config.http_options.request_timeout_s <= service["spec"]["rayClusterDeletionDelaySeconds"]
+    assert all(
+        d._deployment_config.graceful_shutdown_timeout_s >= config.http_options.request_timeout_s
+        for d in deployments.values()
+    )
+    assert all(d.max_queued_requests > 0 for d in deployments.values())
+    (policy,) = of_kind("NetworkPolicy")
+    closed = [
+        rule
+        for rule in policy["spec"]["ingress"]
+        if {"protocol": "TCP", "port": config.http_options.port} in rule.get("ports", [])
+    ]
+    assert [source["podSelector"] for rule in closed for source in rule["from"]] == [
+        {"matchLabels": {"pangu/serve-client": "true"}}
+    ]
+    assert set(application.runtime_env["env_vars"]) == {serve_generation.EXPERTS_VARIABLE}
+    for group in groups(service["spec"]["rayClusterConfig"]):
+        assert {"secretRef": {"name": "pangu-serve-keys"}} in container(group)["envFrom"]
+
+
 def test_one_image_and_one_ray_version_everywhere():
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     for spec in cluster_specs():
@@ -145,7 +180,7 @@ def test_nothing_is_published_and_no_secret_is_written_down():
     ports = {
         port["containerPort"] for spec in cluster_specs() for port in container(spec["headGroupSpec"]).get("ports", [])
     }
-    assert ports == {6379, 8265, 10001}
+    assert ports == {6379, 8265, 10001, 8000}
     (policy,) = of_kind("NetworkPolicy")
     assert all(rule["from"] for rule in policy["spec"]["ingress"])
 
