@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from ray_jobs.artifacts import JOBS
+from ray_jobs.config import check_settings, job_settings, parse_assignments
 
 ROOT = Path(__file__).parents[2]
 KUBERAY = sorted((ROOT / "infra" / "kuberay").glob("*.yaml"))
@@ -97,6 +98,19 @@ def test_presets_that_are_named_exist():
     named |= {entry["value"] for entry in values["env"] if entry["name"] == "PANGU_PRESET"}
     for preset in named:
         assert (ROOT / "ray_jobs" / "presets" / f"{preset}.toml").is_file(), preset
+
+
+@pytest.mark.parametrize("job", of_kind("RayJob"), ids=lambda job: job["spec"]["entrypoint"])
+def test_a_job_s_settings_are_accepted_and_its_cluster_can_hold_its_workers(job):
+    _, _, name, _, preset, *rest = shlex.split(job["spec"]["entrypoint"])
+    config = check_settings(name, job_settings(name, preset, parse_assignments(rest[1::2])))
+    chosen = job["spec"].get("clusterSelector", {}).get("ray.io/cluster")
+    standing = {cluster["metadata"]["name"]: cluster["spec"] for cluster in of_kind("RayCluster")}
+    spec = standing[chosen] if chosen else job["spec"]["rayClusterSpec"]
+    workers = getattr(config, "data_parallel", config.runtime.workers)
+    resource = "nvidia.com/gpu" if config.runtime.device == "cuda" else "cpu"
+    limits = [(group["maxReplicas"], container(group)["resources"]["limits"]) for group in spec["workerGroupSpecs"]]
+    assert workers <= sum(replicas * int(limit.get(resource, 0)) for replicas, limit in limits)
 
 
 def test_selected_clusters_and_referenced_objects_exist():
