@@ -74,3 +74,23 @@ def test_too_many_failures_fail_the_job(run_in, folder_store, tmp_path):
 def test_without_its_block_list_nothing_is_downloaded(run_in, first):
     with pytest.raises(ValueError, match=r"blocked_sha256_file: .* cannot be read"):
         run_in(first, "download_images", blocked_sha256_file="/nowhere/list")
+
+
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"
+)  # webdataset's
+def test_a_training_set_leaves_the_store_with_its_pixels(curate, first, tmp_path):
+    import webdataset
+
+    from ray_jobs.export import export_version
+
+    found = curate(first)["training_set"]
+    export_version(first, "training_set", tmp_path / "tars", "webdataset")
+    shards = [str(path) for path in sorted((tmp_path / "tars").glob("*.tar"))]
+    dataset = webdataset.WebDataset(shards, shardshuffle=False, empty_check=False)
+    samples = list(dataset)
+    assert len(samples) == found.counts["kept"]
+    assert all(any(len(sample.get(kind, b"")) > 100 for kind in ("png", "jpg", "webp")) for sample in samples)
+    export_version(first, "training_set", tmp_path / "rows", "parquet")
+    with pytest.raises(ValueError, match="is not empty"):
+        export_version(first, "training_set", tmp_path / "rows", "parquet")
