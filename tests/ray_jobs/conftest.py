@@ -34,7 +34,7 @@ def sample_site(tmp_path_factory):
         yield url_list, server.url.removeprefix("http://").rstrip("/")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run_in(local_ray):
     """run(store, job, **settings) -> outcome, over the sample preset."""
 
@@ -48,7 +48,7 @@ def run_in(local_ray):
     return run
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def curate(run_in, sample_site):
     """Run the chain from the list to the training set; the digests by artifact."""
     url_list, host = sample_site
@@ -77,3 +77,30 @@ def shuffled_list(sample_site, tmp_path):
     path.write_text("\n".join(lines), encoding="utf-8")
     assert all(json.loads(line) for line in lines)
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory):
+    """A pipeline folder of the sample's shape with narrow random networks and the sample scorer's text tower."""
+    import torch
+
+    from curation.buckets import SAMPLE_BUCKETS
+    from pangu.bucket_conditioning import bucket_sizes
+    from pangu.checkpoint import ExpertIdentity
+    from pangu.networks import build_sample_autoencoder, build_unet
+    from pangu.pipeline import ExpertsCard, PanGuDrawPipeline
+    from pangu.text_encoder import ClipTextEncoder
+    from pangu.time_range import Role, TimeSplit
+    from ray_jobs.job_configs import PREFIXES, SAMPLE_MODELS
+
+    buckets = bucket_sizes(json.loads(SAMPLE_BUCKETS.to_json()))
+    modules = {"text_encoder": ClipTextEncoder.from_scorer(SAMPLE_MODELS / "scorer")}
+    identities = {}
+    for seed, role in enumerate((Role.STRUCTURE, Role.TEXTURE)):
+        torch.manual_seed(seed)
+        modules[role.value] = build_unet("sample", block_out_channels=(32, 64)).eval()
+        identities[role.value] = ExpertIdentity(role=role, time_range=TimeSplit().range_of(role), buckets=buckets)
+    modules["vae"] = build_sample_autoencoder().eval()
+    folder = tmp_path_factory.mktemp("base")
+    PanGuDrawPipeline.build(modules, ExpertsCard(**identities, prefixes=PREFIXES)).save_pretrained(folder)
+    return folder
