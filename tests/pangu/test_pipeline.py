@@ -20,6 +20,16 @@ def test_a_folder_comes_back_as_it_was(pipeline, tmp_path):
     assert "[500, 1000)" in (tmp_path / "README.md").read_text(encoding="utf-8")
 
 
+def test_a_pair_read_from_anywhere_is_saved_as_the_same_files(pipeline, tmp_path):
+    pipeline.save_pretrained(tmp_path / "here")
+    load_experts(tmp_path / "here").save_pretrained(tmp_path / "there")
+    here, there = (
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in (tmp_path / "here", tmp_path / "there")
+    )
+    assert here == there
+
+
 def test_half_precision_folders_load_as_float32(pipeline, tmp_path):
     pipeline.to(torch.float16)
     pipeline.save_pretrained(tmp_path)
