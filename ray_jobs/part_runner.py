@@ -126,7 +126,9 @@ def ensure_ray(runtime: Runtime, *, log_to_driver: bool = False) -> None:
     if os.environ.get("RAY_ADDRESS"):
         ray.init(log_to_driver=log_to_driver)
     else:
-        ray.init("local", num_cpus=max(4, runtime.workers + 2), include_dashboard=log_to_driver, log_to_driver=log_to_driver)
+        ray.init(
+            "local", num_cpus=max(4, runtime.workers + 2), include_dashboard=log_to_driver, log_to_driver=log_to_driver
+        )
 
 
 def quiet_data_progress() -> None:
