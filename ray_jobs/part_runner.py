@@ -23,6 +23,10 @@ from ray_jobs.parts import PartSummary, not_digested, read_summary, write_part
 from ray_jobs.store import Store
 
 
+MAX_RESTARTS, MAX_TASK_RETRIES = 20, 5
+"""Of a worker, and of a part whose worker died: Ray Data's own defaults would try for ever."""
+
+
 @dataclass(frozen=True)
 class WorkerSetup:
     """What a worker is built from; it travels to the worker process."""
@@ -103,6 +107,8 @@ def _over_parts(context: JobContext[Any], parts: Sequence[str], task: type[Any],
         fn_constructor_args=arguments,
         batch_size=1,
         compute=ActorPoolStrategy(size=min(runtime.workers, len(parts))),
+        max_restarts=MAX_RESTARTS,
+        max_task_retries=MAX_TASK_RETRIES,
         **ray_resources(runtime),
     )
 
