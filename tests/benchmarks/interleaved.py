@@ -46,12 +46,19 @@ def compare(
     theirs: Callable[[], Any],
     check: Callable[[Any, Any], str],
     target: float,
-    rounds: int = ROUNDS,
+    starts_cold: bool = False,
 ) -> BenchmarkRow:
-    """Time both in turn, A B A B, after one check that they give the same; AssertionError if they do not."""
+    """Time both in turn, A B A B, and check that they give the same; AssertionError if they do not.
+
+    starts_cold: each call starts processes of its own, so nothing is there to be warmed and the checked pair counts.
+    """
     with pinned_threads():
-        said = check(ours(), theirs())  # also the warm-up of both
-        pairs = [(_seconds(ours), _seconds(theirs)) for _ in range(rounds)]
+        first_ours_s, mine = _timed(ours)
+        first_theirs_s, peers = _timed(theirs)
+        said = check(mine, peers)
+        pairs = [(first_ours_s, first_theirs_s)] if starts_cold else []
+        while len(pairs) < ROUNDS:
+            pairs.append((_timed(ours)[0], _timed(theirs)[0]))
     ratios = [theirs_s / ours_s for ours_s, theirs_s in pairs]
     return BenchmarkRow(
         row=row,
@@ -73,10 +80,10 @@ def pinned_threads() -> AbstractContextManager[Any]:
     return limits
 
 
-def _seconds(work: Callable[[], Any]) -> float:
+def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
     started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
+    result = work()
+    return time.perf_counter() - started, result
 
 
 def machine() -> str:

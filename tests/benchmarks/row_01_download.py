@@ -123,6 +123,7 @@ def measure(full: bool) -> list[BenchmarkRow]:
                         theirs=functools.partial(theirs, url_list, len(urls), folder),
                         check=functools.partial(check, len(urls)),
                         target=1.5,
+                        starts_cold=True,
                     )
                 ]
             finally:
