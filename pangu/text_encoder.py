@@ -87,6 +87,9 @@ def check_prefixes(encoder: TextEncoder, prefixes: Sequence[str]) -> None:
             raise ValueError(f"style prefix: got {prefix!r}, expected text that every encoder's vocabulary knows")
 
 
+_TOKENIZER_FILES = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model")
+
+
 class ClipTextEncoder(ModelMixin, ConfigMixin):
     """The text tower of an open_clip `CustomTextCLIP`, stored beside the U-Nets as a diffusers model.
 
@@ -102,6 +105,7 @@ class ClipTextEncoder(ModelMixin, ConfigMixin):
         super().__init__()
         self.tower = open_clip.model._build_text_tower(embed_dim, dict(text_cfg), quick_gelu)
         self.tokenizer: HFTokenizer | None = None
+        self.tokenizer_files: dict[str, bytes] = {}
 
     @classmethod
     def from_scorer(cls, folder: Path) -> Self:
@@ -128,6 +132,9 @@ class ClipTextEncoder(ModelMixin, ConfigMixin):
 
     def _load_tokenizer(self, folder: Path) -> HFTokenizer:
         text_cfg = self.config.text_cfg
+        # Kept as they are: what the tokenizer writes of itself depends on what it was last asked to do.
+        found = {path for pattern in _TOKENIZER_FILES for path in folder.glob(pattern)}
+        self.tokenizer_files = {path.name: path.read_bytes() for path in sorted(found)}
         return HFTokenizer(
             str(folder),
             context_length=self.max_tokens,
@@ -138,7 +145,11 @@ class ClipTextEncoder(ModelMixin, ConfigMixin):
     def save_pretrained(self, save_directory: str | Path, **settings: Any) -> None:  # noqa: ANN401  (passed through)
         """Write weights, config and tokenizer files."""
         super().save_pretrained(save_directory, **settings)
-        self._require_tokenizer().save_pretrained(str(Path(save_directory) / "tokenizer"))
+        self._require_tokenizer()
+        folder = Path(save_directory) / "tokenizer"
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in self.tokenizer_files.items():
+            (folder / name).write_bytes(data)
 
     @classmethod
     def from_pretrained(cls, path: str | Path, **settings: Any) -> Self:  # noqa: ANN401  (passed through)
