@@ -202,6 +202,10 @@ class TrainTexture(TrainStructure):
     """The expert of the clean half."""
 
     role: ClassVar[str] = "texture"
+    texture_pixels: Literal["shrunk", "window"] = Field(
+        "shrunk",
+        description="pictures shrunk to the texture size, or windows of that size out of the structure pictures",
+    )
 
 
 class PublishExperts(JobConfig):

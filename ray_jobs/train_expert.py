@@ -12,7 +12,7 @@ from ray_jobs.download_images import BUCKET_TABLES
 from ray_jobs.errors import JobError
 from ray_jobs.folder_versions import fetch_version, store_folder
 from ray_jobs.job import JobContext
-from ray_jobs.job_configs import TrainExpert, model_folder
+from ray_jobs.job_configs import TrainExpert, TrainTexture, model_folder
 from ray_jobs.manifest import Manifest
 from ray_jobs.part_runner import ensure_ray, ray_resources
 from ray_jobs.progress import Progress
@@ -153,12 +153,21 @@ def load_training_parts(setup: TrainSetup, rank: int, num_workers: int, device: 
     base = load_experts(Path(model_folder("base", config.base)))
     rows = select_rows(setup.store, setup.inputs["training_set"], setup.role)
     kept = setup.inputs["training_set"].counts["kept"]
-    samples = load_samples(setup.store, setup.inputs["images"], rows, setup.role, base.vae)
+    samples = load_samples(setup.store, setup.inputs["images"], rows, picture_taker(config), base.vae)
     captions = CaptionTable(base.text, [caption for sample in samples for caption in sample.captions])
     plan = BatchPlan([sample.bucket for sample in samples], config.batch_size, config.seed)
     batches = LatentBatches(samples, captions, plan, rank=rank, num_workers=num_workers)
     unet = first_weights(setup, base).to(device)
     return TrainingParts(unet, batches, NoiseSchedule(), base.text.encode([""]), len(samples), kept)
+
+
+def picture_taker(config: TrainExpert) -> Any:  # noqa: ANN401 a function of picture and row
+    """How this expert's pictures are cut from the stored ones."""
+    from ray_jobs.training_data import take_shrunk, take_structure, take_window
+
+    if not isinstance(config, TrainTexture):
+        return take_structure
+    return take_window if config.texture_pixels == "window" else take_shrunk
 
 
 def first_weights(setup: TrainSetup, base: Any) -> Any:  # noqa: ANN401 diffusers' classes are untyped

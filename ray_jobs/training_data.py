@@ -1,9 +1,12 @@
 """Latent training samples read straight from pixels, through the training set's pointers: for sets that fit in memory."""
 
+import hashlib
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from curation.crop_plan import CropPlan, apply_crop
 from curation.decode import decode_rgb
@@ -39,15 +42,33 @@ def select_rows(store: Store, training_set: Manifest, role: str) -> list[dict[st
     return sorted(rows, key=lambda row: str(row["key"]))
 
 
+def take_structure(picture: Image.Image, row: dict[str, Any]) -> Image.Image:
+    """A picture at its bucket's structure size."""
+    return apply_crop(picture, CropPlan(**row["structure_crop"]))
+
+
+def take_shrunk(picture: Image.Image, row: dict[str, Any]) -> Image.Image:
+    """A picture shrunk to its bucket's texture size, as the paper has it."""
+    return apply_crop(picture, CropPlan(**row["texture_crop"]))
+
+
+def take_window(picture: Image.Image, row: dict[str, Any]) -> Image.Image:
+    """A window of the texture size out of the structure picture, its place decided by the key: the pixel scale is right."""
+    whole, size = take_structure(picture, row), row["texture_crop"]
+    place = hashlib.sha256(str(row["key"]).encode()).digest()
+    left = int.from_bytes(place[:4], "big") % (whole.width - size["width"] + 1)
+    top = int.from_bytes(place[4:8], "big") % (whole.height - size["height"] + 1)
+    return whole.crop((left, top, left + size["width"], top + size["height"]))
+
+
 def load_samples(
     store: Store,
     images: Manifest,
     rows: list[dict[str, Any]],
-    role: str,
+    take: Callable[[Image.Image, dict[str, Any]], Image.Image],
     vae: Any,  # noqa: ANN401 any diffusers autoencoder
 ) -> list[LatentSample]:
-    """Decode, crop and encode the rows' pictures part by part, in an order that depends on nothing but their keys."""
-    column = "texture_crop" if role == "texture" else "structure_crop"
+    """Decode, crop (`take`) and encode the rows' pictures part by part, in an order that depends only on their keys."""
     by_part: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         by_part[row["image_part"]].append(row)
@@ -56,7 +77,7 @@ def load_samples(
         stored = read_part(store, images, part, ["image"]).column("image")
         for row in members:
             picture = decode_rgb(stored[row["image_row"]].as_py()["bytes"])
-            pixels = np.asarray(apply_crop(picture, CropPlan(**row[column])), dtype=np.uint8)
+            pixels = np.asarray(take(picture, row), dtype=np.uint8)
             pictures[row["bucket"]].append((row["key"], pixels, (*row["captions_en"], *row["captions_zh"])))
     samples: list[LatentSample] = []
     for bucket, found in sorted(pictures.items()):
