@@ -22,9 +22,6 @@ from ray_jobs.manifest import Manifest
 from ray_jobs.parts import PartSummary, not_digested, read_summary, write_part
 from ray_jobs.store import Store
 
-MAX_RESTARTS, MAX_TASK_RETRIES = 20, 5
-"""Of a worker, and of a part whose worker died: Ray Data's own defaults would try for ever."""
-
 
 @dataclass(frozen=True)
 class WorkerSetup:
@@ -106,14 +103,8 @@ def _over_parts(context: JobContext[Any], parts: Sequence[str], task: type[Any],
         fn_constructor_args=arguments,
         batch_size=1,
         compute=ActorPoolStrategy(size=min(runtime.workers, len(parts))),
-        ray_remote_args_fn=finite_retries,
         **ray_resources(runtime),
     )
-
-
-def finite_retries() -> dict[str, int]:
-    """Ray's restart limits for a worker."""
-    return {"max_restarts": MAX_RESTARTS, "max_task_retries": MAX_TASK_RETRIES}
 
 
 def ray_resources(runtime: Runtime) -> dict[str, Any]:
