@@ -127,4 +127,5 @@ def history_point(label: str, row: dict[str, Any]) -> HistoryPoint:
         low=row["low"],
         high=row["high"],
         extractor=row["extractor"],
+        series="newest version",
     )
