@@ -26,19 +26,29 @@ def artifact_table(store: Store) -> Table:
     return table
 
 
-def lineage(versions: Versions, manifest: Manifest, tree: Tree | None = None) -> Tree:
-    """A version and, below it, everything it was made from. An input that is gone says so."""
-    label = f"[bold]{manifest.artifact}[/]@{manifest.key[:12]}  {manifest.created_at}  {_counts(manifest)}"
-    if "source" in manifest.facts:
-        label += f"  from {escape(str(manifest.facts['source']))}"
-    branch = Tree(label) if tree is None else tree.add(label)
+def lineage(versions: Versions, manifest: Manifest) -> Tree:
+    """A version and, below it, everything it was made from, each unfolded once. An input that is gone says so."""
+    root = Tree(_label(manifest))
+    _unfold(versions, manifest, root, set())
+    return root
+
+
+def _unfold(versions: Versions, manifest: Manifest, branch: Tree, seen: set[str]) -> None:
     for artifact, version in manifest.inputs.items():
         found = versions.find(artifact, version.key)
         if found is None:
             branch.add(f"[red]{artifact}@{version.key[:12]} is no longer in the store[/]")
+        elif found.key in seen:
+            branch.add(f"{artifact}@{found.key[:12]}  (see above)")
         else:
-            lineage(versions, found, branch)
-    return branch
+            seen.add(found.key)
+            _unfold(versions, found, branch.add(_label(found)), seen)
+
+
+def _label(manifest: Manifest) -> str:
+    label = f"[bold]{manifest.artifact}[/]@{manifest.key[:12]}  {manifest.created_at}  {_counts(manifest)}"
+    source = manifest.facts.get("source")
+    return f"{label}  from {escape(str(source))}" if source else label
 
 
 def _counts(manifest: Manifest) -> str:
