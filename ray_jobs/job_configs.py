@@ -41,11 +41,13 @@ class _Frozen(BaseModel):
 
 
 class Runtime(_Frozen):
-    """How a job is spread over the machine; never part of a version's key."""
+    """How a job is spread over the machine; of this only ``threads`` is part of a version's key, where models run."""
 
     workers: int = Field(1, ge=1, description="worker processes")
     cpus_per_worker: float = Field(1.0, gt=0, description="logical CPUs that Ray reserves for each worker")
-    threads: int = Field(1, ge=1, description="compute threads in each worker")
+    threads: int = Field(
+        1, ge=1, description="compute threads in each worker; decides the last bits of what models give"
+    )
     device: Literal["auto", "cpu", "cuda", "npu"] = Field("auto", description="where models run")
 
 
@@ -54,11 +56,15 @@ class JobConfig(_Frozen):
 
     module: ClassVar[str | None] = None
     """The module of ray_jobs with ``run``, if it is not named like the job."""
+    threads_decide: ClassVar[bool] = False
+    """Whether models run here: torch's sums depend on the number of threads, to the last bits."""
     runtime: Runtime = Runtime()
 
     def decisive(self) -> dict[str, Any]:
-        """All that decides the rows: the config without ``runtime``, files replaced by digests of their contents."""
+        """All that decides the rows: the config without where and how wide, files replaced by digests of their contents."""
         fields = self.model_dump(mode="json", exclude={"runtime"})
+        if self.threads_decide:
+            fields["threads"] = self.runtime.threads
         for name in self.paths():
             value = fields[name]
             path = model_folder(name, value) if isinstance(value, str) else ""
@@ -124,6 +130,7 @@ class DownloadImages(JobConfig):
 class ScoreImages(JobConfig):
     """Which scorer."""
 
+    threads_decide: ClassVar[bool] = True
     scorer: str = Field("sample", description="'sample', a local open_clip folder, or hub id@revision")
     aesthetic_head: str | None = Field(None, description="safetensors head; the scorer folder's own by default")
     cartoon_head: str | None = None
@@ -154,6 +161,7 @@ class BuildTrainingSet(JobConfig):
 class TrainExpert(JobConfig):
     """Steps and optimiser of one expert."""
 
+    threads_decide: ClassVar[bool] = True
     module: ClassVar[str | None] = "train_expert"
     role: ClassVar[str] = ""
     network: Literal["sample", "small", "full"] = "sample"
@@ -238,6 +246,7 @@ class RegisterPrompts(JobConfig):
 class GenerateImages(JobConfig):
     """How pictures are sampled."""
 
+    threads_decide: ClassVar[bool] = True
     steps: int = Field(40, ge=1, le=1000)
     guidance: float = Field(6.0, ge=0, le=30)
     style_scales: dict[str, float] = Field(default={}, description="s_style of every prompt, by style name")

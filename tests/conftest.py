@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 import uuid
 from pathlib import Path
 
@@ -23,6 +24,17 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if item.get_closest_marker("shared_data"):
             item.add_marker(absent)
+
+
+@pytest.fixture(autouse=True)
+def unchanged_attention_kernels():
+    """Fitting switches torch's fused attention off for its whole process; the next test must not inherit that."""
+    yield
+    if "torch" in sys.modules:
+        import torch
+
+        torch.backends.cuda.enable_flash_sdp(True)
+        torch.backends.cuda.enable_mem_efficient_sdp(True)
 
 
 @pytest.fixture(scope="session")

@@ -80,3 +80,9 @@ def test_a_files_content_decides_and_not_its_name(tmp_path):
     assert first.decisive() == second.decisive()
     (tmp_path / "b.txt").write_text("https://example.org/2.png\n")
     assert first.decisive() != second.decisive()
+
+
+@pytest.mark.parametrize("job", ["score_images", "train_texture", "generate_images"])
+def test_threads_decide_where_models_run(job):
+    one, two = (CONFIGS[job].model_validate({"runtime": {"threads": n}}) for n in (1, 2))
+    assert one.decisive() != two.decisive()
