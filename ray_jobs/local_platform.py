@@ -4,13 +4,16 @@ Every process we start carries ``PANGU_PLATFORM=<home>`` in its environment, so 
 also after a crash of whoever started them.
 """
 
+import hashlib
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -21,9 +24,9 @@ from pathlib import Path
 import psutil
 
 from ray_jobs.errors import PlatformError
+from ray_jobs.own_processes import MARK, own_processes, send_signal
 from ray_jobs.store import OPTIONS_VARIABLE, STORE_VARIABLE, Store
 
-MARK = "PANGU_PLATFORM"
 REPOSITORY = Path(__file__).resolve().parent.parent
 LOGICAL_CPUS = 4
 
@@ -129,10 +132,10 @@ class LocalPlatform:
         """Stop one component, or all of the platform's processes; how many there were."""
         found = [process for process, component in own_processes(self.home).items() if name in (None, component)]
         for process in found:
-            _signal(process, signal.SIGTERM)
+            send_signal(process, signal.SIGTERM)
         _, alive = psutil.wait_procs(found, timeout=5)
         for process in alive:
-            _signal(process, signal.SIGKILL)
+            send_signal(process, signal.SIGKILL)
         psutil.wait_procs(alive, timeout=10)
         return len(found)
 
@@ -200,10 +203,17 @@ class LocalPlatform:
             self.token_file.touch(mode=0o600)
             self.token_file.write_text(secrets.token_hex(32))
 
+    @property
+    def ray_folder(self) -> Path:
+        """Ray's sessions: a folder of our own, so that no job joins another Ray of this host; short, for its sockets."""
+        return Path(tempfile.gettempdir()) / f"pangu-ray-{hashlib.sha256(str(self.home).encode()).hexdigest()[:10]}"
+
     def _start_ray(self) -> None:
+        shutil.rmtree(self.ray_folder, ignore_errors=True)
         command = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--disable-usage-stats"]
         command += ["--node-ip-address=127.0.0.1", f"--port={free_port()}", f"--num-cpus={LOGICAL_CPUS}"]
         command += ["--dashboard-host=127.0.0.1", f"--dashboard-port={self.ports.ray}", "--include-dashboard=true"]
+        command += [f"--temp-dir={self.ray_folder}"]
         command += ["--min-worker-port=0", "--max-worker-port=0", f"--ray-client-server-port={free_port()}"]
         command += [f"--object-store-memory={1 * 2**30}", f"--dashboard-agent-listen-port={free_port()}"]
         environment = {**self.environment(), "RAY_JOB_STOP_WAIT_TIME_S": "20"}
@@ -222,65 +232,6 @@ class LocalPlatform:
                 log = self.home / "logs" / f"{name}.log"
                 raise PlatformError(f"{name} did not come up within {timeout_s:.0f} s; its log is {log}")
             time.sleep(0.5)
-
-
-def own_processes(home: Path) -> dict[psutil.Process, str]:
-    """Every live process of this platform, ourselves excepted, with the component it belongs to.
-
-    Most carry the mark. A program that renames itself overwrites its environment: those are known by the session that
-    they were started in and by their working folder.
-    """
-    mine, sessions = os.getpid(), read_sessions(home)
-    found = {}
-    for process in psutil.process_iter():
-        if process.pid == mine:
-            continue
-        environment = environ_of(process)
-        if environment.get(MARK) == str(home):
-            found[process] = environment.get("PANGU_COMPONENT", "")
-        elif not environment and (name := sessions.get(session_of(process))) is not None and works_in(process, home):
-            found[process] = name
-    return found
-
-
-def read_sessions(home: Path) -> dict[int, str]:
-    """Session id to component, for every component ever started under a home."""
-    file = home / "sessions.txt"
-    lines = file.read_text().splitlines() if file.exists() else []
-    return {int(session): name for session, _, name in (line.partition(" ") for line in lines)}
-
-
-def session_of(process: psutil.Process) -> int:
-    """The process's session id; 0 where it is gone."""
-    try:
-        return os.getsid(process.pid)
-    except OSError:
-        return 0
-
-
-def works_in(process: psutil.Process, home: Path) -> bool:
-    """Whether the process's working folder is the platform's."""
-    try:
-        return Path(process.cwd()).is_relative_to(home)
-    except psutil.Error:
-        return False
-
-
-def environ_of(process: psutil.Process) -> dict[str, str]:
-    """A process's environment; empty where it is gone, not ours to read, or overwritten by a new title."""
-    try:
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return {}
-        return process.environ()
-    except (psutil.Error, OSError):
-        return {}
-
-
-def _signal(process: psutil.Process, number: int) -> None:
-    try:
-        process.send_signal(number)
-    except psutil.NoSuchProcess:
-        return
 
 
 def refuse_occupied(port: int, name: str) -> None:
