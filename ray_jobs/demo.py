@@ -21,7 +21,13 @@ from ray_jobs.local_platform import LocalPlatform, refuse_occupied
 from ray_jobs.progress import read_last
 from ray_jobs.versions import Versions
 
-DAGS = ("rebuild_dataset", "train_experts", "generate_images", "evaluate_nightly")
+LAST_TASKS = {
+    "rebuild_dataset": "build_training_set",
+    "train_experts": "publish_experts",
+    "generate_images": "generate_images",
+    "evaluate_nightly": "publish_dashboard",
+}
+"""The DAGs in their order, each with the task whose asset starts the next."""
 POLL_S = 1.0
 
 
@@ -40,13 +46,13 @@ class Demo:
         self._wait_for_dags(airflow)
         moment = datetime.now(UTC).isoformat()
         submitted, changed = 0, False
-        for dag_id in DAGS:
+        for dag_id, last_task in LAST_TASKS.items():
             for old in airflow.active_runs(dag_id, before=moment):
                 self.say(f"{dag_id}: an interrupted run goes on first")
                 submitted += self._follow(airflow, dag_id, old, may_fail=True)
             run_id = self._start_or_join(airflow, dag_id, moment, changed)
             submitted += self._follow(airflow, dag_id, run_id)
-            changed = self._last_result(airflow, dag_id, run_id).get("changed") is True
+            changed = airflow.result(dag_id, run_id, last_task).get("changed") is True
         self.say(f"chain finished: {submitted} Ray jobs submitted, {time.monotonic() - started:.0f} s")
         site = self.fetch_site()
         print_report(self.platform.store, self.console)
@@ -66,12 +72,12 @@ class Demo:
 
     def _wait_for_dags(self, airflow: AirflowClient) -> None:
         ends = time.monotonic() + 120
-        while missing := [dag_id for dag_id in DAGS if not airflow.has_dag(dag_id)]:
+        while missing := [dag_id for dag_id in LAST_TASKS if not airflow.has_dag(dag_id)]:
             errors = airflow.import_errors()
             if errors or time.monotonic() > ends:
                 raise PlatformError(f"Airflow did not read the DAGs {', '.join(missing)}: {' '.join(errors)[-800:]}")
             time.sleep(POLL_S)
-        for dag_id in DAGS:
+        for dag_id in LAST_TASKS:
             airflow.unpause(dag_id)
 
     def _start_or_join(self, airflow: AirflowClient, dag_id: str, moment: str, changed: bool) -> str:
@@ -109,11 +115,6 @@ class Demo:
             failed = [task_id for task_id, task in tasks.items() if task["state"] == "failed"]
             raise PlatformError(f"{dag_id}: {', '.join(failed)} failed; {self._why(jobs, failed)}")
         return len(jobs)
-
-    def _last_result(self, airflow: AirflowClient, dag_id: str, run_id: str) -> dict[str, Any]:
-        gives = {"rebuild_dataset": "build_training_set", "train_experts": "publish_experts"}
-        last = gives.get(dag_id, {"generate_images": "generate_images"}.get(dag_id, "publish_dashboard"))
-        return airflow.result(dag_id, run_id, last)
 
     def _ray_jobs(self, run_id: str) -> dict[str, dict[str, Any]]:
         """Ray jobs of an Airflow run, by the job's name; the newest where a task was tried again."""
