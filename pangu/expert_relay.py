@@ -11,7 +11,7 @@ from pangu.time_range import Role, TimeSplit
 class ExpertRelay:
     """Hands each call to the expert that owns t.
 
-    calls: how often each role was asked, in the order of first use.
+    calls: how often each role was asked, in the order of first use. rows: how many rows each evaluated, padding and all.
     """
 
     def __init__(self, experts: Mapping[Role, Denoiser], split: TimeSplit) -> None:
@@ -26,9 +26,11 @@ class ExpertRelay:
         self.experts = dict(experts)
         self.split = split
         self.calls: dict[Role, int] = {}
+        self.rows: dict[Role, int] = {}
 
     def __call__(self, x_t: Tensor, t: int, conditioning: Conditioning) -> Tensor:
         """See `Denoiser`."""
         role = self.split.expert_at(t)
         self.calls[role] = self.calls.get(role, 0) + 1
+        self.rows[role] = self.rows.get(role, 0) + len(x_t)
         return self.experts[role](x_t, t, conditioning)

@@ -1,100 +1,89 @@
 """The one generator, for batches and for HTTP: requests in, images out, in the same order.
 
-Every row has its own noise, drawn on the CPU from its own seed. Rows run in one fixed padded batch shape, so on a CPU an
-image does not depend, to the bit, on which requests it was generated with.
+Every row has its own noise, drawn on the CPU from its own seed, its own guidance and its own sampler. Networks run in one
+fixed padded batch shape, so on a CPU an image does not depend, to the bit, on which requests it was generated with.
+
+    requests -> texts -> noise -> [structure steps] -> [texture steps] -> decoder -> images
+                                   each step: GuidedDenoiser -> PaddedDenoiser -> ExpertRelay, then each row's sampler
 """
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
-import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from pangu.autoencoder import UInt8Images, decode_latents, downsampling_factor, to_uint8
+from pangu.autoencoder import decode_latents, downsampling_factor, to_uint8
 from pangu.denoiser import Conditioning
+from pangu.errors import RowMemoryError
 from pangu.expert_relay import ExpertRelay
-from pangu.guidance import NULL, PROMPT, Branch, GuidedDenoiser, guidance_weights
+from pangu.generation_request import GeneratedImage, GenerationRequest, row_noise, row_seed
+from pangu.guidance import NULL, PROMPT, GuidedDenoiser, GuidedRow
+from pangu.padded_batches import PaddedBatches, PaddedDenoiser, SingleRowError
 from pangu.pipeline import PanGuDrawPipeline
+from pangu.samplers import Sampler, SamplerName, make_sampler
 from pangu.text_encoder import TextFeatures
 from pangu.time_range import Role
 
+__all__ = ["GeneratedImage", "GenerationRequest", "Generator", "row_noise", "row_seed"]
 
-class GenerationRequest(BaseModel):
-    """One image to make.
-
-    key: name of the row, returned with the image. negative: text in place of the empty one. bucket: row of the bucket
-    table; column: which of the row's two sizes. guidance: s, 1 for none. styles: style name to s_style.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    key: str
-    prompt: str
-    negative: str = ""
-    seed: int = Field(ge=0, lt=2**63)
-    bucket: int = Field(default=5, ge=0)
-    steps: int = Field(default=40, ge=1, le=1000)
-    guidance: float = Field(default=6.0, ge=0, allow_inf_nan=False)
-    styles: dict[str, float] = Field(default_factory=dict)
-    column: Literal["structure", "texture"] = "structure"
-
-
-@dataclass(frozen=True)
-class GeneratedImage:
-    """A request's image, (H, W, 3) uint8 RGB."""
-
-    request: GenerationRequest
-    image: UInt8Images
-
-    @property
-    def sha256(self) -> str:
-        """Digest of shape and pixels."""
-        header = f"{self.image.shape[0]}x{self.image.shape[1]}:".encode()
-        return hashlib.sha256(header + self.image.tobytes()).hexdigest()
+ROUNDS = 4
+"""Rows that step together, in padded batches: with more of them less is padding, and more waits in memory."""
 
 
 @dataclass(frozen=True)
 class _Setting:
-    """What rows must share to run in one batch."""
+    """What rows must share to step together."""
 
     bucket: int
     column: Literal["structure", "texture"]
     steps: int
-    branches: tuple[str, ...]
+
+
+@dataclass
+class _Row:
+    """One image on its way. latents: (1, C, h, w). ruled_by: expert and guidance weights of its last step."""
+
+    place: int
+    request: GenerationRequest
+    latents: Tensor
+    sampler: Sampler
+    ruled_by: tuple[Role, dict[str, float]] | None = None
+    steps: dict[Role, int] = field(default_factory=dict)
+    evaluations: dict[Role, int] = field(default_factory=dict)
+
+    def advance(self, x0: Tensor, t: int, role: Role) -> None:
+        """Take one step to the predicted x0, the sampler's memory cut where the prediction jumps."""
+        weights = self.request.guidance_rule.weights_at(t, role)
+        if self.ruled_by not in (None, (role, weights)):
+            self.sampler.restart()
+        self.ruled_by = (role, weights)
+        self.latents = self.sampler.step(self.latents, x0)
+        self.steps[role] = self.steps.get(role, 0) + 1
+        self.evaluations[role] = self.evaluations.get(role, 0) + len(weights)
 
 
 @dataclass
 class _Batch:
-    """Rows on their way from noise to latents; the last ones may be padding."""
+    """Rows that step together. used: the padded sizes that their networks ran in."""
 
     setting: _Setting
-    places: list[int]
-    rows: list[GenerationRequest]
-    latents: Tensor
-
-
-def row_seed(prompt_id: str, sample_index: int, run_seed: int) -> int:
-    """Seed of one row, 0 <= seed < 2**63, by its own identity alone."""
-    digest = hashlib.sha256(f"{run_seed}/{sample_index}/{prompt_id}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
-
-
-def row_noise(seed: int, shape: tuple[int, int, int]) -> Tensor:
-    """Standard normal noise (C, h, w) float32 of one row, from a CPU generator of its own."""
-    return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed))
+    rows: list[_Row]
+    used: set[int] = field(default_factory=set)
 
 
 class Generator:
-    """Samples a pipeline. Safe for one thread at a time."""
+    """Samples a pipeline. Safe for one thread at a time.
+
+    Where memory runs out the padded batch of that size of image halves, and stays so for later calls.
+    """
 
     def __init__(
         self, pipeline: PanGuDrawPipeline, *, rows_per_batch: int = 8, offload_inactive_expert: bool = False
     ) -> None:
-        """rows_per_batch: the fixed batch; guidance multiplies it by the number of its branches.
+        """rows_per_batch: the fixed size of a network's batch, in which an image takes one row for each of its branches.
 
         offload_inactive_expert: keep only the expert at work on the device; for devices too small for both.
 
@@ -108,6 +97,21 @@ class Generator:
         self.offload_inactive_expert = offload_inactive_expert
         self.schedule = pipeline.schedule
         self._relay: ExpertRelay = pipeline.relay()
+        self._padded: dict[tuple[str, torch.Size], PaddedBatches] = {}
+
+    @property
+    def evaluated_rows(self) -> dict[Role, int]:
+        """Rows that each expert has evaluated for this generator, padding and all."""
+        return dict(self._relay.rows)
+
+    @property
+    def reduced(self) -> dict[str, int]:
+        """Batch sizes that memory has forced below rows_per_batch, by work and latent size, as in `denoise 4x128x128`."""
+        return {
+            f"{work} {'x'.join(map(str, shape))}": batches.rows
+            for (work, shape), batches in self._padded.items()
+            if batches.rows < self.rows_per_batch
+        }
 
     @torch.inference_mode()
     def generate(
@@ -115,10 +119,11 @@ class Generator:
     ) -> list[GeneratedImage]:
         """One image a request, in order: first all structure steps of all batches, then all texture steps.
 
-        on_step: told the timestep before each step of each batch; an exception it raises ends the work.
+        on_step: told the timestep before each evaluation of an expert; an exception it raises ends the work.
 
         Raises:
-            ValueError: a request names a bucket or a style that the model does not have.
+            ValueError: a request asks for what the model does not have.
+            RowMemoryError: some rows do not fit in memory even alone; it holds the images of the others.
         """
         if not requests:
             return []
@@ -132,10 +137,12 @@ class Generator:
                 self._run_phase(batch, role, features, on_step)
         images: dict[int, GeneratedImage] = {}
         for batch in batches:
-            decoded = to_uint8(decode_latents(self.pipeline.vae, batch.latents))
-            for place, request, image in zip(batch.places, batch.rows, decoded, strict=False):
-                images[place] = GeneratedImage(request, image)
-        return [images[place] for place in range(len(requests))]
+            images |= self._decode(batch)
+        made = [images[place] for place in sorted(images)]
+        if len(made) < len(requests):
+            failed = [request.key for place, request in enumerate(requests) if place not in images]
+            raise RowMemoryError(failed, made)
+        return made
 
     def check(self, request: GenerationRequest) -> None:
         """Refuse what the model cannot do.
@@ -149,12 +156,20 @@ class Generator:
         unknown = sorted(set(request.styles) - set(card.prefixes))
         if unknown:
             raise ValueError(f"styles: got {unknown[0]!r}, expected some of {sorted(card.prefixes)}")
+        if request.size is not None:
+            raise ValueError(
+                f"size: got {request.size}, expected none, for this model's sizes are the rows of `bucket`"
+            )
+        if request.guidance_interval is not None and request.guidance_interval[1] > self.schedule.num_timesteps:
+            raise ValueError(
+                f"guidance_interval: got {request.guidance_interval}, expected at most {self.schedule.num_timesteps}"
+            )
 
     def texts_of(self, request: GenerationRequest) -> dict[str, str]:
-        """The text of every branch that counts: `null`, `prompt` and the styles asked for."""
+        """The text of every branch that may count: `null`, `prompt` and the styles asked for."""
         styles = {name: self.pipeline.card.prefixes[name] + request.prompt for name in request.styles}
         texts = {NULL: request.negative, PROMPT: request.prompt, **styles}
-        return {name: texts[name] for name in guidance_weights(request.guidance, request.styles)}
+        return {name: text for name, text in texts.items() if name in request.guidance_rule.branches}
 
     def _encode_texts(self, requests: Sequence[GenerationRequest]) -> Mapping[str, TextFeatures]:
         texts = sorted({text for request in requests for text in self.texts_of(request).values()})
@@ -166,24 +181,23 @@ class Generator:
     def _form_batches(self, requests: Sequence[GenerationRequest]) -> list[_Batch]:
         groups: dict[_Setting, list[int]] = {}
         for place, request in enumerate(requests):
-            branches = tuple(sorted(self.texts_of(request)))
-            setting = _Setting(request.bucket, request.column, request.steps, branches)
+            setting = _Setting(request.bucket, request.column, request.steps)
             groups.setdefault(setting, []).append(place)
         batches: list[_Batch] = []
+        width = ROUNDS * self.rows_per_batch
         for setting, places in groups.items():
-            for start in range(0, len(places), self.rows_per_batch):
-                chunk = places[start : start + self.rows_per_batch]
-                rows = [requests[place] for place in chunk]
-                rows += [rows[-1]] * (self.rows_per_batch - len(rows))
-                batches.append(_Batch(setting, chunk, rows, self._initial_noise(setting, rows)))
+            for start in range(0, len(places), width):
+                rows = [self._start_row(setting, place, requests[place]) for place in places[start : start + width]]
+                batches.append(_Batch(setting, rows))
         return batches
 
-    def _initial_noise(self, setting: _Setting, rows: list[GenerationRequest]) -> Tensor:
+    def _start_row(self, setting: _Setting, place: int, request: GenerationRequest) -> _Row:
         height, width = getattr(self.pipeline.card.buckets[setting.bucket], setting.column)
         factor = downsampling_factor(self.pipeline.vae)
         shape = (int(self.pipeline.vae.config.latent_channels), height // factor, width // factor)
-        noise = torch.stack([row_noise(request.seed, shape) for request in rows])
-        return noise.to(self.pipeline.vae.device)
+        timesteps = self.schedule.sampling_timesteps(setting.steps)
+        sampler = make_sampler(request.sampler or SamplerName.DDIM, self.schedule, timesteps)
+        return _Row(place, request, row_noise(request.seed, shape)[None].to(self.pipeline.vae.device), sampler)
 
     def _run_phase(
         self,
@@ -192,27 +206,61 @@ class Generator:
         features: Mapping[str, TextFeatures],
         on_step: Callable[[int], None] | None,
     ) -> None:
-        timesteps = self.schedule.sampling_timesteps(batch.setting.steps)
-        denoise = GuidedDenoiser(self._relay, self._branches(batch, features))
-        for t, t_next in zip(timesteps, [*timesteps[1:], None], strict=True):
-            if self.pipeline.card.split.expert_at(t) is not role:
-                continue
-            if on_step is not None:
-                on_step(t)
-            x0 = denoise(batch.latents, t)
-            batch.latents = self.schedule.ddim_step(batch.latents, x0, t, t_next)
+        split = self.pipeline.card.split
+        timesteps = [t for t in self.schedule.sampling_timesteps(batch.setting.steps) if split.expert_at(t) is role]
+        while timesteps and batch.rows:
+            padded = self._padded_batches("denoise", batch)
+            denoise = self._guide(batch, features, PaddedDenoiser(self._relay, padded, on_step))
+            try:
+                while timesteps:
+                    x0 = denoise(torch.cat([row.latents for row in batch.rows]), timesteps[0])
+                    for number, row in enumerate(batch.rows):
+                        row.advance(x0[number : number + 1], timesteps[0], role)
+                    del timesteps[0]
+            except SingleRowError as error:
+                del batch.rows[error.row]
+            batch.used |= padded.used
 
-    def _branches(self, batch: _Batch, features: Mapping[str, TextFeatures]) -> list[Branch]:
-        device = self.pipeline.vae.device
-        bucket = torch.full((len(batch.rows),), batch.setting.bucket)
-        branches: list[Branch] = []
-        for name in batch.setting.branches:
-            texts = [features[self.texts_of(request)[name]] for request in batch.rows]
-            weights = [guidance_weights(request.guidance, request.styles)[name] for request in batch.rows]
-            tokens, pooled = torch.cat([text.tokens for text in texts]), torch.cat([text.pooled for text in texts])
-            conditioning = Conditioning(tokens, pooled, bucket).to(device)
-            branches.append(Branch(conditioning, torch.from_numpy(np.asarray(weights, np.float32)).to(device)))
-        return branches
+    def _padded_batches(self, work: str, batch: _Batch) -> PaddedBatches:
+        key = (work, batch.rows[0].latents.shape[1:])
+        padded = self._padded.setdefault(key, PaddedBatches(self.rows_per_batch))
+        padded.used = set()
+        return padded
+
+    def _guide(self, batch: _Batch, features: Mapping[str, TextFeatures], denoiser: PaddedDenoiser) -> GuidedDenoiser:
+        texts = [self.texts_of(row.request) for row in batch.rows]
+        distinct = sorted({text for of_row in texts for text in of_row.values()})
+        place = {text: number for number, text in enumerate(distinct)}
+        conditioning = Conditioning(
+            torch.cat([features[text].tokens for text in distinct]),
+            torch.cat([features[text].pooled for text in distinct]),
+            torch.full((len(distinct),), batch.setting.bucket),
+        ).to(self.pipeline.vae.device)
+        rows = [
+            GuidedRow(row.request.guidance_rule, {name: place[text] for name, text in of_row.items()})
+            for row, of_row in zip(batch.rows, texts, strict=True)
+        ]
+        return GuidedDenoiser(denoiser, conditioning, rows, self.pipeline.card.split)
+
+    def _decode(self, batch: _Batch) -> dict[int, GeneratedImage]:
+        """The batch's images by their places in the order; rows that do not fit in memory are left out."""
+        images: dict[int, GeneratedImage] = {}
+        while batch.rows:
+            padded = self._padded_batches("decode", batch)
+            latents = torch.cat([row.latents for row in batch.rows])
+            try:
+                pixels = padded.run(len(latents), partial(self._decode_places, latents))
+            except SingleRowError as error:
+                del batch.rows[error.row]
+                continue
+            sizes = {"batch_rows": tuple(sorted(batch.used)), "decode_rows": tuple(sorted(padded.used))}
+            for row, image in zip(batch.rows, to_uint8(pixels), strict=True):
+                images[row.place] = GeneratedImage(row.request, image, row.steps, row.evaluations, **sizes)
+            break
+        return images
+
+    def _decode_places(self, latents: Tensor, places: Tensor) -> Tensor:
+        return decode_latents(self.pipeline.vae, latents[places.to(latents.device)])
 
     def _bring_in(self, role: Role) -> None:
         if not self.offload_inactive_expert:

@@ -1,13 +1,18 @@
+from operator import attrgetter
+
 import numpy as np
 import pytest
+import torch
 
-from pangu.generate import GenerationRequest, Generator, row_noise, row_seed
+from pangu.errors import RowMemoryError
+from pangu.generate import GenerationRequest, Generator, row_seed
+from pangu.samplers import SamplerName
 from pangu.time_range import Role
 
 STEPS = 4
 
 
-def make_requests():
+def make_requests(samplers=(None,)):
     rows = []
     for index in range(8):
         rows.append(
@@ -19,6 +24,8 @@ def make_requests():
                 steps=STEPS,
                 guidance=[6.0, 3.0][index // 4],
                 styles=[{}, {"aesthetic": 4.0}][index % 4 == 3],
+                sampler=samplers[index % len(samplers)],
+                guidance_interval=[None, (200, 800)][index % 3 == 1],
             )
         )
     return rows
@@ -27,7 +34,7 @@ def make_requests():
 @pytest.mark.reliability(24)
 def test_images_are_equal_to_the_bit_whatever_the_batching(pipeline):
     generator = Generator(pipeline, rows_per_batch=3)
-    requests = make_requests()
+    requests = make_requests(list(SamplerName))
     whole = {made.request.key: made for made in generator.generate(requests)}
     shuffled = [requests[i] for i in np.random.default_rng(0).permutation(len(requests))]
     for size in (1, 3, 8):
@@ -47,13 +54,21 @@ def test_images_come_in_order_and_in_the_buckets_size(pipeline):
 
 
 def test_forty_steps_are_twenty_and_twenty_and_structure_comes_first_for_all(pipeline):
-    generator = Generator(pipeline, rows_per_batch=1)
+    generator = Generator(pipeline, rows_per_batch=2)
     seen = []
     requests = [r.model_copy(update={"steps": 40}) for r in make_requests()[:2]]
-    generator.generate(requests, seen.append)
+    made = generator.generate(requests, seen.append)
     assert len(seen) == 80
     assert min(seen[:40]) >= 500 > max(seen[40:])
     assert generator._relay.calls == {Role.STRUCTURE: 40, Role.TEXTURE: 40}
+    assert [image.steps for image in made] == [{Role.STRUCTURE: 20, Role.TEXTURE: 20}] * 2
+
+
+def test_each_expert_runs_just_the_timesteps_it_owns_with_every_sampler(pipeline):
+    sevenths = [request.model_copy(update={"steps": 7, "bucket": 5}) for request in make_requests()[:4]]
+    requests = [row.model_copy(update={"sampler": name}) for row, name in zip(sevenths, SamplerName, strict=True)]
+    for image in Generator(pipeline).generate(requests):
+        assert image.steps == {Role.STRUCTURE: 4, Role.TEXTURE: 3}
 
 
 def test_a_style_of_scale_zero_costs_nothing_and_changes_nothing(pipeline):
@@ -61,10 +76,62 @@ def test_a_style_of_scale_zero_costs_nothing_and_changes_nothing(pipeline):
     zero = plain.model_copy(update={"styles": {"aesthetic": 0.0, "cartoon": 0.0}})
     generator = Generator(pipeline, rows_per_batch=2)
     first = generator.generate([plain])[0]
-    rows = generator._relay.experts[Role.STRUCTURE].num_rows
+    rows = generator.evaluated_rows[Role.STRUCTURE]
     second = generator.generate([zero])[0]
-    assert generator._relay.experts[Role.STRUCTURE].num_rows == 2 * rows
+    assert generator.evaluated_rows[Role.STRUCTURE] == 2 * rows
     assert first.sha256 == second.sha256
+    assert first.evaluations == second.evaluations == {Role.STRUCTURE: STEPS, Role.TEXTURE: STEPS}
+
+
+def test_rows_with_other_styles_share_a_batch_and_each_pays_for_its_own_branches(pipeline):
+    """Branches: 2 without a style, 3 with one, 4 with two, 1 at s = 1; 2 + 3 + 3 + 4 + 1 + 2 = 15 of 16 rows."""
+    styles = [{}, {"aesthetic": 4.0}, {"cartoon": 1.0}, {"aesthetic": 4.0, "cartoon": 1.0}, {}, {"cartoon": 0.0}]
+    requests = [
+        make_requests()[0].model_copy(
+            update={"key": str(n), "seed": n, "styles": chosen, "guidance": [6.0, 1.0][n == 4]}
+        )
+        for n, chosen in enumerate(styles)
+    ]
+    generator = Generator(pipeline, rows_per_batch=8)
+    made = generator.generate(requests)
+    assert [sum(image.evaluations.values()) / STEPS for image in made] == [2, 3, 3, 4, 1, 2]
+    assert generator.evaluated_rows == {Role.STRUCTURE: 16 * STEPS / 2, Role.TEXTURE: 16 * STEPS / 2}
+    for request, together in zip(requests, made, strict=True):
+        assert generator.generate([request])[0].sha256 == together.sha256, request.styles
+
+
+def test_guidance_in_an_interval_costs_less_and_counts_only_there(pipeline):
+    """Eight steps at 999, 874, ..., 124; four of them in [300, 800)."""
+    plain = make_requests()[0].model_copy(update={"steps": 8})
+    generator = Generator(pipeline, rows_per_batch=1)
+    images = {}
+    for interval, rows in [(None, 16), ((300, 800), 12), ((0, 1000), 16), ((0, 10), 8)]:
+        before = sum(generator.evaluated_rows.values())
+        images[interval] = generator.generate([plain.model_copy(update={"guidance_interval": interval})])[0]
+        assert sum(generator.evaluated_rows.values()) - before == rows
+        assert sum(images[interval].evaluations.values()) == rows
+    unguided = generator.generate([plain.model_copy(update={"guidance": 1.0})])[0]
+    assert images[(0, 1000)].sha256 == images[None].sha256
+    assert images[(0, 10)].sha256 == unguided.sha256
+    assert len({images[(300, 800)].sha256, images[None].sha256, unguided.sha256}) == 3
+
+
+def test_each_expert_may_have_its_own_scale(pipeline):
+    plain = make_requests()[0]
+    generator = Generator(pipeline, rows_per_batch=2)
+    made = generator.generate([plain, plain.model_copy(update={"texture_guidance": 1.0})])
+    assert made[0].sha256 == generator.generate([plain.model_copy(update={"texture_guidance": 6.0})])[0].sha256
+    assert made[0].sha256 != made[1].sha256
+    assert made[1].evaluations == {Role.STRUCTURE: STEPS, Role.TEXTURE: STEPS / 2}
+
+
+def test_a_negative_prompt_takes_the_place_of_the_empty_text(pipeline):
+    plain = make_requests()[0]
+    negative = plain.model_copy(update={"negative": "green square"})
+    generator = Generator(pipeline, rows_per_batch=2)
+    assert generator.texts_of(negative) == {"null": "green square", "prompt": plain.prompt}
+    made = generator.generate([plain, negative])
+    assert made[0].sha256 != made[1].sha256
 
 
 def test_a_hook_that_raises_stops_within_one_step(pipeline):
@@ -88,22 +155,81 @@ def test_an_expert_off_the_device_changes_nothing(pipeline):
     )
 
 
-@pytest.mark.parametrize(("change", "field"), [({"bucket": 11}, "bucket"), ({"styles": {"oil": 1.0}}, "styles")])
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"bucket": 11}, "bucket"),
+        ({"styles": {"oil": 1.0}}, "styles"),
+        ({"size": (64, 64)}, "size"),
+        ({"guidance_interval": (0, 1001)}, "guidance_interval"),
+    ],
+)
 def test_a_request_the_model_cannot_serve_is_refused_by_name(pipeline, change, field):
     request = make_requests()[0].model_copy(update=change)
     with pytest.raises(ValueError, match=field):
         Generator(pipeline).generate([request])
 
 
-@pytest.mark.parametrize("change", [{"seed": -1}, {"steps": 0}, {"guidance": float("nan")}, {"column": "other"}])
-def test_a_malformed_request_is_refused(change):
-    with pytest.raises(ValueError, match=next(iter(change))):
-        GenerationRequest.model_validate({"key": "k", "prompt": "p", "seed": 1} | change)
+def fail_above(network, rows, message="CUDA out of memory. Tried to allocate 2.00 GiB", side_px=0):
+    """The network runs out of memory above this many rows of pictures wider than side_px; returns the sizes asked for."""
+    asked = []
+
+    def weigh(module, args):
+        if len(args[0]) > rows and args[0].shape[-1] > side_px:
+            asked.append(len(args[0]))
+            raise (RuntimeError if "CPU" in message else torch.OutOfMemoryError)(message)
+
+    network.register_forward_pre_hook(weigh)
+    return asked
 
 
-def test_seeds_and_noise_belong_to_the_row_alone():
-    assert row_seed("a", 0, 1) == row_seed("a", 0, 1)
-    seeds = {row_seed(name, index, run) for name in "ab" for index in range(3) for run in range(3)}
-    assert len(seeds) == 18
-    assert all(0 <= seed < 2**63 for seed in seeds)
-    assert (row_noise(5, (2, 4, 4)) == row_noise(5, (2, 4, 4))).all()
+@pytest.mark.parametrize("message", ["CUDA out of memory", "[enforce] DefaultCPUAllocator: can't allocate memory"])
+@pytest.mark.parametrize("part", ["structure", "texture"])
+def test_out_of_memory_halves_the_batch_once_and_the_images_are_those_of_the_smaller_batch(pipeline, part, message):
+    requests = [request.model_copy(update={"bucket": 5}) for request in make_requests()]
+    expected = Generator(pipeline, rows_per_batch=2).generate(requests)
+    asked = fail_above(getattr(pipeline, part), 3, message)
+    generator = Generator(pipeline, rows_per_batch=8)
+    made = generator.generate(requests)
+    assert asked == [8, 4]
+    assert generator.reduced == {"denoise 8x16x16": 2}
+    if part == "structure":
+        assert [image.sha256 for image in made] == [image.sha256 for image in expected]
+        assert {image.batch_rows for image in made} == {(2,)}
+        assert {image.decode_rows for image in made} == {(8,)}
+    else:
+        assert {image.batch_rows for image in made} == {(2, 8)}
+    assert generator.generate(requests)[0].batch_rows == (2,)
+    assert asked == [8, 4]
+
+
+def test_a_decoder_short_of_memory_decodes_fewer_at_a_time(pipeline):
+    asked = fail_above(pipeline.vae.decoder, 2)
+    generator = Generator(pipeline, rows_per_batch=4)
+    made = generator.generate(make_requests())
+    assert (made[0].batch_rows, made[0].decode_rows) == ((4,), (2,))
+    assert asked == [4, 4]
+    assert set(generator.reduced) == {"decode 8x16x16", "decode 8x8x32"}
+
+
+@pytest.mark.parametrize("part", ["structure", "vae.decoder"])
+def test_a_row_too_large_alone_is_named_and_the_others_are_made(pipeline, part):
+    requests = make_requests()[:4]
+    expected = {made.request.key: made.sha256 for made in Generator(pipeline, rows_per_batch=4).generate(requests)}
+    fail_above(attrgetter(part)(pipeline), 0, side_px=16)
+    generator = Generator(pipeline, rows_per_batch=4)
+    with pytest.raises(RowMemoryError, match="p1/0, p3/0") as caught:
+        generator.generate(requests)
+    assert caught.value.keys == ("p1/0", "p3/0")
+    assert {made.request.key: made.sha256 for made in caught.value.made} == {
+        key: expected[key] for key in ("p0/0", "p2/0")
+    }
+
+
+def test_any_other_failure_of_a_network_is_not_swallowed(pipeline):
+    def fail(module, args):
+        raise RuntimeError("shapes differ")
+
+    pipeline.structure.register_forward_pre_hook(fail)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        Generator(pipeline).generate(make_requests())
