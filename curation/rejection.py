@@ -38,6 +38,9 @@ class Rejection(StrEnum):
     TOO_MANY_PIXELS = "too_many_pixels", "the picture announces more pixels than the limit"
     TRUNCATED = "truncated", "the picture ends before its last row"
     UNDECODABLE = "undecodable", "the picture is damaged"
+    # labelled pictures
+    UNREADABLE_FILE = "unreadable_file", "the picture's file is missing or may not be read"
+    LABELS_DISAGREE = "labels_disagree", "the same bytes stand there under two labels"
     # the training set
     NOT_SCORED = "not_scored", "no scores exist for the picture"
     DUPLICATE_EXACT = "duplicate_exact", "a kept picture has the same bytes"
