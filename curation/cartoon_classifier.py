@@ -4,7 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from curation.linear_head import LinearHead, Matrix, Vector, load_head
+from curation.errors import ScorerError
+from curation.linear_head import LinearHead, Matrix, Vector, load_head, read_head
+
+LOW_FIELD, HIGH_FIELD = "abstain_low", "abstain_high"
+"""Names of the metadata fields that hold a head's own band."""
 
 
 class CartoonClassifier:
@@ -19,9 +23,23 @@ class CartoonClassifier:
         self.version = head.version
 
     @classmethod
-    def load(cls, path: Path, clip_fingerprint: str, low: float = 0.3, high: float = 0.7) -> "CartoonClassifier":
-        """From a safetensors file that names the CLIP with this fingerprint."""
-        return cls(load_head(path, clip_fingerprint), low, high)
+    def load(
+        cls, path: Path, clip_fingerprint: str, low: float | None = None, high: float | None = None
+    ) -> "CartoonClassifier":
+        """From a safetensors file that names the CLIP with this fingerprint.
+
+        The band is the one given, else the one in the file's metadata, else 0.3 to 0.7.
+        """
+        head = load_head(path, clip_fingerprint)
+        metadata = read_head(path)[1]
+        found = []
+        for name, given, default in ((LOW_FIELD, low, 0.3), (HIGH_FIELD, high, 0.7)):
+            told = metadata.get(name, str(default)) if given is None else given
+            try:
+                found.append(float(told))
+            except ValueError:
+                raise ScorerError(f"head {path}: metadata {name} is {told!r}, accepted is a number in [0, 1]") from None
+        return cls(head, *found)
 
     def __call__(self, embeddings: Matrix) -> Vector:
         """embeddings: (N, E) float32, L2-normalised. (N,) float32 probabilities of 'cartoon'."""

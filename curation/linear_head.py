@@ -6,6 +6,7 @@ that does, once somebody who knows has said which CLIP it is.
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,9 @@ def load_head(path: Path, clip_fingerprint: str) -> LinearHead:
 
 def read_head(path: Path) -> tuple[list[tuple[Matrix, Vector]], dict[str, str]]:
     """The layers in order, and the metadata. A pickle is refused."""
+    if path.is_dir():
+        there = ", ".join(sorted(file.name for file in path.glob("*.safetensors"))) or "no .safetensors"
+        raise ScorerError(f"head {path}: is a folder; name the file in it (there: {there})")
     if path.suffix != ".safetensors":
         raise ScorerError(
             f"head {path}: only .safetensors is loaded, since a pickle can run code; convert it once with "
@@ -98,13 +102,19 @@ def read_head(path: Path) -> tuple[list[tuple[Matrix, Vector]], dict[str, str]]:
 def bind_head(source: Path, destination: Path, clip_fingerprint: str, version: str | None = None) -> None:
     """Write a copy of a head that names its CLIP."""
     layers, metadata = read_head(source)
-    write_head(destination, layers, clip_fingerprint, metadata.get("version", version or source.stem))
+    write_head(destination, layers, clip_fingerprint, metadata.get("version", version or source.stem), metadata)
 
 
-def write_head(path: Path, layers: list[tuple[Matrix, Vector]], clip_fingerprint: str, version: str) -> None:
-    """Write layers as a head of the CLIP with this fingerprint."""
+def write_head(
+    path: Path,
+    layers: list[tuple[Matrix, Vector]],
+    clip_fingerprint: str,
+    version: str,
+    facts: Mapping[str, str] | None = None,
+) -> None:
+    """Write layers as a head of the CLIP with this fingerprint; `facts` join its metadata."""
     tensors = {}
     for number, (weight, bias) in enumerate(layers):
         tensors[f"layers.{number}.weight"] = np.ascontiguousarray(weight, dtype=np.float32)
         tensors[f"layers.{number}.bias"] = np.ascontiguousarray(bias, dtype=np.float32)
-    save_file(tensors, path, metadata={FINGERPRINT_FIELD: clip_fingerprint, "version": version})
+    save_file(tensors, path, metadata={**(facts or {}), FINGERPRINT_FIELD: clip_fingerprint, "version": version})
