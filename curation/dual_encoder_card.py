@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from curation.dual_encoder_evaluation import Figure
+_HEAD = """# Sample scorer: a small English and Chinese dual encoder
 
-_HEAD = """# Sample scorer: a small English and Chinese dual encoder (PROVISIONAL)
-
-**Provisional**: it exists so that the whole platform runs on two CPU cores without a download. Its figures are below,
-each beside what guessing would reach; several are short of what the sample aims at. Do not use it to judge models that
-it conditioned, filtered or rewarded without saying so.
+It exists so that the whole platform runs on two CPU cores without a download. Its figures are below, each beside what
+guessing would reach and what can be reached. Do not use it to judge models that it conditioned, filtered or rewarded
+without saying so.
 
 - **Format**: open_clip `CustomTextCLIP`. `open_clip.create_model_and_transforms("local-dir:<this folder>")` and
   `open_clip.get_tokenizer("local-dir:<this folder>")` load it offline. Embeddings are 256 wide; pictures are squashed
@@ -21,13 +20,15 @@ it conditioned, filtered or rewarded without saying so.
 - **Learned from**: scenes drawn by this repository, two emoji fonts with English and Chinese names (Noto, Apache-2.0;
   Fluent 3D, MIT), clothing photographs (CC0), 82 COCO photographs (CC BY / BY-SA) with their captions, captions and
   prompt lists (COCO, PartiPrompts) for the text tower. Teacher of the text tower: all-MiniLM-L6-v2 (Apache-2.0); its
-  outputs were targets, its weights are not in here. No picture and no caption is stored in this folder.
+  outputs were targets, its weights are not in here. Teachers of the image tower, on crops of the training pictures: the
+  features of MobileNetV2 (ImageNet, Apache-2.0) and a ridge map of ours from them to MiniLM's space. No picture and no
+  caption is stored in this folder.
 - **Kept back**: 10 % of the emoji concepts in both art styles, 15 % more in one style, 20 % of the clothing, 29 COCO
   photographs, and one kind-and-colour combination in eight of the drawn scenes. Names of kept-back emoji **were** among
   the texts; their pictures were not.
 - `cartoon_head.safetensors`: logistic; value is the logit of "cartoon", abstain between {low} and {high}. Fitted on
-  emoji and flat scenes against photographs and shaded scenes. Both art styles of emoji were seen, in other concepts.
-  Stylised photographs and screenshots are not covered.
+  emoji and flat scenes against photographs, filtered photographs, drawn screens and shaded scenes. The figures of the art
+  style that is held out come from a head fitted without it, on a tower that was never told it is a cartoon.
 - `aesthetic_head.safetensors`: **a proxy for technical quality, not taste.** No human ratings were at hand: it ranks a
   clean picture above its own blurred, noisy, washed-out, over-compressed or badly cropped version, on a scale of about
   1 to 10. Differences between two different pictures mean little.
@@ -35,14 +36,23 @@ it conditioned, filtered or rewarded without saying so.
 
 ## Figures on what was kept back
 
-| what | value | chance | pictures |
-|---|---|---|---|
+The worst of {num_seeds} seeds counts; the weights here are those of seed {first}.
+
+| what | worst | seeds | chance | ceiling | pictures |
+|---|---|---|---|---|---|
 """
 
 
-def write_model_card(folder: Path, figures: Sequence[Figure], *, low: float, high: float, effort: str) -> None:
-    """Write README.md; `effort` says how long the towers were fitted."""
-    rows = [f"| {each.name} | {each.value:.3f} | {each.chance:.2f} | {each.num_pictures} |" for each in figures]
-    end = f"\nMeasured {effort}; one seed.\n"
-    text = _HEAD.format(low=low, high=high) + "\n".join(rows) + "\n" + end
-    (folder / "README.md").write_text(text, encoding="utf-8")
+def write_model_card(folder: Path, seeds: Sequence[dict[str, Any]], *, low: float, high: float) -> None:
+    """Write README.md from the `figures.json` of every seed, the published one first."""
+    rows = []
+    for at, each in enumerate(seeds[0]["figures"]):
+        values = [seed["figures"][at]["value"] for seed in seeds]
+        worst = max(values) if each["lower_is_better"] else min(values)
+        told = " ".join(f"{value:.3f}" for value in values)
+        limits = f"{each['chance']:.2f} | {each['ceiling']:.2f} | {each['num_pictures']}"
+        rows.append(f"| {each['name']} | {worst:.3f} | {told} | {limits} |")
+    effort = ", ".join(f"{seed['image_steps']} steps in {seed['image_core_minutes']} core-minutes" for seed in seeds)
+    head = _HEAD.format(low=low, high=high, num_seeds=len(seeds), first=seeds[0]["seed"])
+    end = f"\nText tower: {seeds[0]['text_steps']} steps. Image tower, by seed: {effort}.\n"
+    (folder / "README.md").write_text(head + "\n".join(rows) + "\n" + end, encoding="utf-8")

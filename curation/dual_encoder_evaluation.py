@@ -22,12 +22,18 @@ NEAR_NAME_COSINE = 0.7
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured value, what guessing would reach, and how many pictures it rests on."""
+    """One measured value, what guessing would reach, what can be reached, and how many pictures it rests on."""
 
     name: str
     value: float
     chance: float
     num_pictures: int
+    ceiling: float = 1.0
+    lower_is_better: bool = False
+
+    def bounds(self) -> str:
+        """Chance level and ceiling in words."""
+        return f"chance {self.chance:.2f}, ceiling {self.ceiling:.2f}"
 
     def row(self) -> dict[str, object]:
         """The figure as a plain row."""

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -29,13 +28,14 @@ from curation.dual_encoder_text import (
     training_scene,
 )
 from curation.dual_encoder_tokenizer import fit_tokenizer
+from curation.dual_encoder_views import PictureTeacher, TaughtViews, make_views
 from curation.sample.scene_captions import caption_en, caption_zh
 
 Progress = Callable[[str], None]
 
 
 class DualEncoderSettings(BaseModel):
-    """Where the material stands and how long to work on it; minutes are processor time, summed over threads."""
+    """Where the material stands and how long to work on it. `shared_folder` keeps what does not depend on the seed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -44,10 +44,10 @@ class DualEncoderSettings(BaseModel):
     teacher_folder: Path
     held_out_photos: frozenset[str]
     work_folder: Path
-    output_folder: Path
-    text_minutes: float = Field(8.0, gt=0)
-    image_minutes: float = Field(45.0, gt=0)
-    checkpoint_minutes: float = Field(1.5, gt=0)
+    shared_folder: Path
+    text_steps: int = Field(650, ge=1)
+    image_steps: int = Field(4000, ge=1)
+    checkpoint_every: int = Field(200, ge=1, description="steps of the image tower")
     num_scenes: int = Field(9000, ge=100)
     num_evaluation_scenes: int = Field(400, ge=20)
     num_texts: int = Field(12000, ge=0, description="captions of photographs that the text tower learns from")
@@ -89,24 +89,9 @@ def fit_text_stage(settings: DualEncoderSettings, progress: Progress) -> tuple[T
     tokenizer.save(str(vocabulary))
     targets = _teacher_targets(settings, texts, progress)
     fit = _untrained(tokenizer)
-    started = time.process_time()
-
-    def share_done() -> float:
-        return (time.process_time() - started) / 60 / settings.text_minutes
-
-    fit_text_tower(
-        fit,
-        tokenizer,
-        texts,
-        targets,
-        is_time_up=lambda: share_done() >= 1,
-        share_done=share_done,
-        seed=settings.seed,
-        progress=progress,
-    )
+    fit_text_tower(fit, tokenizer, texts, targets, steps=settings.text_steps, seed=settings.seed, progress=progress)
     state = {"model": fit.model, "readout": fit.readout, "to_teacher": fit.to_teacher}
     save_whole({name: module.state_dict() for name, module in state.items()}, saved)
-    save_dual_encoder(fit.model, tokenizer, settings.output_folder)
     progress("text tower: FINAL, its weights do not change from here on")
     return fit, tokenizer, pairs
 
@@ -130,72 +115,94 @@ def _teacher_targets(settings: DualEncoderSettings, texts: Sequence[TaughtText],
     return F.normalize(found - found.mean(0), dim=-1)
 
 
-def fit_dual_encoder(settings: DualEncoderSettings, progress: Progress) -> list[Figure]:
-    """Fit both towers, or go on from what the work folder holds, then publish; the figures.
+def fit_dual_encoder(settings: DualEncoderSettings, teach: PictureTeacher, progress: Progress) -> list[Figure]:
+    """Fit both towers, or go on from what the work folder holds, then assemble the scorer there; its figures.
 
-    May be stopped at any moment: a later call loses at most `checkpoint_minutes`, and `publish_dual_encoder` makes the
-    output folder from whatever stands in the work folder, also while this runs in another process.
+    teach: the photographs' teacher, asked once a shared folder. May be stopped at any moment: a later call loses the text
+    tower's minutes or at most `checkpoint_every` steps of the image tower.
     """
     fit, tokenizer, pairs = fit_text_stage(settings, progress)
     model = fit.model.eval().requires_grad_(False)
     model.visual.requires_grad_(True)
-    material = _image_material(settings, fit, tokenizer, pairs, progress)
+    torch.manual_seed(settings.seed)
     image_fit = start_image_fit(model.visual)
     saved = settings.work_folder / "image.pt"
     if saved.is_file():
         image_fit.restore(saved)
-        progress(f"image tower: goes on after step {image_fit.step}, {image_fit.seconds / 60:.1f} minutes")
-    fit_image_tower(
-        image_fit,
-        material,
-        minutes=settings.image_minutes,
-        seed=settings.seed,
-        checkpoint=lambda: save_whole(image_fit.state(), saved),
-        progress=progress,
-        checkpoint_minutes=settings.checkpoint_minutes,
-    )
-    return publish_dual_encoder(settings, progress)
+        progress(f"image tower: goes on after step {image_fit.step}, {image_fit.seconds / 60:.1f} core-minutes")
+    if image_fit.step < settings.image_steps:
+        fit_image_tower(
+            image_fit,
+            _image_material(settings, fit, tokenizer, pairs, teach, progress),
+            steps=settings.image_steps,
+            seed=settings.seed,
+            checkpoint=lambda: save_whole(image_fit.state(), saved),
+            progress=progress,
+            checkpoint_every=settings.checkpoint_every,
+        )
+    return assemble_scorer(settings, progress)
 
 
-def publish_dual_encoder(settings: DualEncoderSettings, progress: Progress) -> list[Figure]:
-    """Write the output folder from the latest checkpoint: averaged weights, heads fitted on them, figures, card.
+def assembled_folder(settings: DualEncoderSettings) -> Path:
+    """Where `assemble_scorer` writes."""
+    return settings.work_folder / "scorer"
 
-    The heads name the weights' fingerprint, so all of it is made in a folder beside and then copied in file by file.
+
+def assemble_scorer(settings: DualEncoderSettings, progress: Progress) -> list[Figure]:
+    """Weights, heads and `figures.json` from the latest checkpoint, also beside a fit that is running.
+
+    Weights are the running average; the heads are fitted on them and name their fingerprint.
     """
     fit, tokenizer, pairs = fit_text_stage(settings, progress)
     model = fit.model
     state = torch.load(settings.work_folder / "image.pt", weights_only=True)
     model.visual.load_state_dict(state["average"])
     model.logit_scale.data.copy_(state["logit_scale"])
-    progress(f"publishing step {state['step']}, {state['seconds'] / 60:.1f} minutes of image fitting")
-    beside = settings.work_folder / "publishing"
-    save_dual_encoder(model, tokenizer, beside)
+    progress(f"assembling step {state['step']}, {state['seconds'] / 60:.1f} core-minutes of image fitting")
+    folder = assembled_folder(settings)
+    save_dual_encoder(model, tokenizer, folder)
     figures = evaluate_dual_encoder(model, tokenizer, pairs, num_scenes=settings.num_evaluation_scenes)
-    figures += fit_heads(beside, pairs, num_drawn=min(settings.num_scenes, 900), seed=settings.seed)
+    figures += fit_heads(folder, pairs, num_drawn=min(settings.num_scenes, 900), seed=settings.seed)
     rows = {
-        "image_minutes": state["seconds"] / 60,
+        "seed": settings.seed,
+        "text_steps": settings.text_steps,
         "image_steps": state["step"],
+        "image_core_minutes": round(state["seconds"] / 60, 1),
         "figures": [each.row() for each in figures],
     }
-    (beside / "figures.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    write_model_card(
-        beside,
-        figures,
-        low=ABSTAIN_LOW,
-        high=ABSTAIN_HIGH,
-        effort=f"after {state['seconds'] / 60:.0f} core-minutes ({state['step']} steps) of fitting the image tower",
-    )
-    settings.output_folder.mkdir(parents=True, exist_ok=True)
-    for file in sorted(beside.iterdir()):
-        shutil.copyfile(file, settings.output_folder / file.name)
+    (folder / "figures.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     for each in figures:
-        progress(f"{each.name}: {each.value:.3f} (chance {each.chance:.2f}, {each.num_pictures} pictures)")
+        progress(f"seed {settings.seed}, {each.name}: {each.value:.3f} ({each.bounds()}, {each.num_pictures} pictures)")
     return figures
 
 
+def publish_scorer(folders: Sequence[Path], output: Path) -> None:
+    """Copy the first assembled scorer to `output`, with a card that gives every figure for all of `folders`' seeds."""
+    output.mkdir(parents=True, exist_ok=True)
+    for file in sorted(folders[0].iterdir()):
+        if file.name not in ("README.md", "figures.json"):
+            shutil.copyfile(file, output / file.name)
+    seeds = [json.loads((folder / "figures.json").read_text(encoding="utf-8")) for folder in folders]
+    (output / "figures.json").write_text(json.dumps(seeds, indent=1) + "\n", encoding="utf-8")
+    write_model_card(output, seeds, low=ABSTAIN_LOW, high=ABSTAIN_HIGH)
+
+
 def _image_material(
-    settings: DualEncoderSettings, fit: TextFit, tokenizer: Tokenizer, pairs: Sequence[Pair], progress: Progress
+    settings: DualEncoderSettings,
+    fit: TextFit,
+    tokenizer: Tokenizer,
+    pairs: Sequence[Pair],
+    teach: PictureTeacher,
+    progress: Progress,
 ) -> ImageMaterial:
+    settings.shared_folder.mkdir(parents=True, exist_ok=True)
+    kept = settings.shared_folder / "views.pt"
+    if kept.is_file():
+        views = TaughtViews(**torch.load(kept, weights_only=True))
+    else:
+        progress("views: asking the photographs' teacher")
+        views = make_views([pair for pair in pairs if pair.part == "train"], teach, seed=0)
+        save_whole(vars(views), kept)
     progress("pictures: reading and drawing")
     named = read_named_pictures(fit.model, tokenizer, [pair for pair in pairs if pair.part == "train"])
     kept = settings.work_folder / f"drawn_{settings.num_scenes}_{settings.seed}.pt"
@@ -204,8 +211,8 @@ def _image_material(
     else:
         drawn = draw_pictures(fit.model, tokenizer, settings.num_scenes, settings.seed)
         save_whole(vars(drawn), kept)
-    progress(f"pictures: {len(named.pixels)} named, {len(drawn.pixels)} drawn")
-    return ImageMaterial(drawn=drawn, named=named, readout=fit.readout.requires_grad_(False))
+    progress(f"pictures: {len(named.pixels)} named, {len(drawn.pixels)} drawn, {len(views.pixels)} views")
+    return ImageMaterial(drawn, named, views, fit.readout.requires_grad_(False), fit.to_teacher.requires_grad_(False))
 
 
 def save_whole(value: object, path: Path) -> None:

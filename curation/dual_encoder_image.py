@@ -14,23 +14,27 @@ from torch.nn import functional as F
 
 from curation.dual_encoder import EMBED_DIM, normalised_pixels
 from curation.dual_encoder_damage import damage_randomly
-from curation.dual_encoder_pictures import DrawnPictures, NamedPictures, augment_drawn, augment_named
+from curation.dual_encoder_pictures import DrawnPictures, NamedPictures, augment_drawn, augment_named, augment_view
 from curation.dual_encoder_text import AttributeReadout
+from curation.dual_encoder_views import HELD_OUT_STYLE, TARGET_DIM, TaughtViews
 
-NUM_DRAWN, NUM_EMOJI, NUM_CLOTHING, NUM_COCO = 48, 64, 10, 8
+NUM_DRAWN, NUM_EMOJI, NUM_CLOTHING, NUM_COCO, NUM_VIEWS = 40, 48, 14, 10, 32
+FEATURE_DIM = 512
 
 
 @dataclass
 class ImageFit:
     """The image tower, its running average, the optimiser and how far they came.
 
-    `look` reads from an embedding what no caption says but the heads need: is it a cartoon, is it damaged.
+    `look` reads from an embedding what no caption says but the heads need: is it a cartoon, is it damaged. `to_features`
+    maps the last feature map's mean to the teacher's features.
     """
 
     visual: nn.Module
     average: dict[str, torch.Tensor]
     logit_scale: nn.Parameter
     look: nn.Linear
+    to_features: nn.Linear
     optimiser: torch.optim.Optimizer
     step: int = 0
     seconds: float = 0.0
@@ -42,6 +46,7 @@ class ImageFit:
             "average": self.average,
             "logit_scale": self.logit_scale.detach(),
             "look": self.look.state_dict(),
+            "to_features": self.to_features.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
             "seconds": self.seconds,
@@ -54,6 +59,7 @@ class ImageFit:
         self.average = state["average"]
         self.logit_scale.data.copy_(state["logit_scale"])
         self.look.load_state_dict(state["look"])
+        self.to_features.load_state_dict(state["to_features"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.seconds = state["step"], state["seconds"]
 
@@ -62,10 +68,11 @@ def start_image_fit(visual: nn.Module) -> ImageFit:
     """An image tower about to be fitted."""
     logit_scale = nn.Parameter(torch.tensor(float(np.log(14.0))))
     look = nn.Linear(EMBED_DIM, 2)
-    fitted = [*visual.parameters(), *look.parameters(), logit_scale]
+    to_features = nn.Linear(FEATURE_DIM, TARGET_DIM)
+    fitted = [*visual.parameters(), *look.parameters(), *to_features.parameters(), logit_scale]
     optimiser = torch.optim.AdamW(fitted, lr=2e-3, weight_decay=0.05, betas=(0.9, 0.98))
     average = {name: value.detach().clone() for name, value in visual.state_dict().items()}
-    return ImageFit(visual, average, logit_scale, look, optimiser)
+    return ImageFit(visual, average, logit_scale, look, to_features, optimiser)
 
 
 def _named_loss(found: torch.Tensor, bank: torch.Tensor, wanted: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
@@ -94,11 +101,30 @@ def _drawn_loss(
     return loss + 0.5 * (1 - (found * captions).sum(1).mean())
 
 
-def _look_loss(
-    look: nn.Linear, found: torch.Tensor, is_cartoon: torch.Tensor, is_damaged: torch.Tensor
-) -> torch.Tensor:
-    wanted = torch.stack([is_cartoon, is_damaged], dim=1).float()
-    return F.binary_cross_entropy_with_logits(look(found * 16), wanted)
+@dataclass(frozen=True)
+class _Look:
+    """Per picture (B,): is it a cartoon, may the tower be told so, is it damaged."""
+
+    is_cartoon: torch.Tensor
+    knows_look: torch.Tensor
+    is_damaged: torch.Tensor
+
+    def loss(self, look: nn.Linear, found: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy of both read-outs from embeddings (B, 256)."""
+        wanted = torch.stack([self.is_cartoon, self.is_damaged], dim=1).float()
+        counts = torch.stack([self.knows_look, torch.ones_like(self.knows_look)], dim=1).float()
+        losses = F.binary_cross_entropy_with_logits(look(found * 16), wanted, reduction="none")
+        return (losses * counts).sum() / counts.sum()
+
+
+def _taught_loss(fit: ImageFit, material: "ImageMaterial", rows: torch.Tensor, encoded: "Encoded") -> torch.Tensor:
+    """One minus the cosine to the teacher's features and, of photographs, to its place in the text teacher's space."""
+    views = material.views
+    features = F.normalize(fit.to_features(encoded.features), dim=-1)
+    loss = 2 * (1 - (features * views.targets[rows]).sum(1).mean())
+    told = views.has_words[rows].float()
+    words = F.normalize(material.to_teacher(encoded.found), dim=-1)
+    return loss + (told * (1 - (words * views.words[rows]).sum(1))).sum() / told.sum().clamp_min(1)
 
 
 @dataclass(frozen=True)
@@ -107,7 +133,27 @@ class ImageMaterial:
 
     drawn: DrawnPictures
     named: NamedPictures
+    views: TaughtViews
     readout: AttributeReadout
+    to_teacher: nn.Linear
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Embeddings (B, 256), normalised, and the last feature map's mean (B, 512)."""
+
+    found: torch.Tensor
+    features: torch.Tensor
+
+
+def encode_with_features(visual: Any, pictures: torch.Tensor) -> Encoded:  # noqa: ANN401  (open_clip's ModifiedResNet)
+    """What open_clip's ModifiedResNet computes of pictures (B, 3, 96, 96) in [0, 255], with the map before its pooling."""
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        hidden = visual.stem(normalised_pixels(pictures).contiguous(memory_format=torch.channels_last))
+        for layer in (visual.layer1, visual.layer2, visual.layer3, visual.layer4):
+            hidden = layer(hidden)
+        found = visual.attnpool(hidden)
+    return Encoded(F.normalize(found.float(), dim=-1), hidden.float().mean((2, 3)))
 
 
 def _batch_of_named(named: NamedPictures, language: str, rng: np.random.Generator) -> torch.Tensor:
@@ -129,27 +175,40 @@ def image_step(fit: ImageFit, material: ImageMaterial, seed: int) -> dict[str, f
     language = ("en", "zh")[language_at]
     named = _batch_of_named(material.named, language, rng)
     drawn = torch.from_numpy(rng.choice(len(material.drawn.pixels), NUM_DRAWN, replace=False))
-    is_emoji = torch.tensor([material.named.sources[index].startswith("emoji") for index in named.tolist()])
+    views = torch.from_numpy(rng.choice(len(material.views.pixels), NUM_VIEWS, replace=False))
+    sources = [material.named.sources[index] for index in named.tolist()]
+    is_emoji = torch.tensor([source.startswith("emoji") for source in sources])
     pictures = torch.cat(
         [
             augment_named(material.named.pixels[named], material.named.may_mirror[named], is_emoji),
             augment_drawn(material.drawn.pixels[drawn]),
+            augment_view(material.views.pixels[views]),
         ]
     )
     pictures, is_damaged = damage_randomly(pictures, share=0.15)
-    is_cartoon = torch.cat([is_emoji, material.drawn.is_flat[drawn]])
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        raw = fit.visual(normalised_pixels(pictures).contiguous(memory_format=torch.channels_last))
-    found = F.normalize(raw.float(), dim=-1)
+    encoded = encode_with_features(fit.visual, pictures)
+    of_named, of_drawn = encoded.found[: len(named)], encoded.found[len(named) : -len(views)]
+    look = _Look(
+        torch.cat([is_emoji, material.drawn.is_flat[drawn], material.views.is_cartoon[views]]),
+        torch.cat(
+            [
+                torch.tensor([source != HELD_OUT_STYLE for source in sources]),
+                torch.ones(len(drawn), dtype=torch.bool),
+                material.views.knows_look[views],
+            ]
+        ),
+        is_damaged,
+    )
+    of_views = Encoded(encoded.found[-len(views) :], encoded.features[-len(views) :])
     scale = fit.logit_scale.exp().clamp(max=60.0)
-    of_named, of_drawn = found[: len(named)], found[len(named) :]
     losses = {
         "named": _named_loss(of_named, material.named.banks[language], material.named.wanted[language][named], scale),
         "drawn": _drawn_loss(
             of_drawn, material.drawn.captions[drawn, language_at], material.drawn.misses[drawn], scale
         ),
-        "look": 0.4 * _look_loss(fit.look, found, is_cartoon, is_damaged),
+        "look": look.loss(fit.look, encoded.found),
         "attributes": material.readout.loss(of_drawn, material.drawn.targets[drawn]),
+        "taught": _taught_loss(fit, material, views, of_views),
     }
     fit.optimiser.zero_grad()
     torch.autograd.backward(torch.stack(list(losses.values())).sum())
@@ -174,32 +233,27 @@ def fit_image_tower(
     fit: ImageFit,
     material: ImageMaterial,
     *,
-    minutes: float,
+    steps: int,
     seed: int,
     checkpoint: Callable[[], None],
     progress: Callable[[str], None],
-    checkpoint_minutes: float = 5.0,
+    checkpoint_every: int = 200,
     peak_rate: float = 2e-3,
 ) -> None:
-    """Fit in place for `minutes` of processor time in all, those before a resume included.
-
-    The learning rate warms up, then falls to zero as a cosine of the time used. Processor time counts the threads' own
-    work, so a busy machine makes it take longer and not come out worse.
-    """
+    """Fit in place up to `steps` in all, those before a resume included; the learning rate warms up, then falls to zero."""
     fit.visual.train()
     material.readout.requires_grad_(False)
-    before, started, last_saved = fit.seconds, time.process_time(), time.process_time()
-    while fit.seconds < minutes * 60:
-        done = fit.seconds / (minutes * 60)
+    material.to_teacher.requires_grad_(False)
+    while fit.step < steps:
+        started, done = time.process_time(), fit.step / steps
         for group in fit.optimiser.param_groups:
-            group["lr"] = peak_rate * min(1.0, (fit.step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+            group["lr"] = peak_rate * min(1.0, (fit.step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * done))
         losses = image_step(fit, material, seed)
-        fit.seconds = before + time.process_time() - started
+        fit.seconds += time.process_time() - started
         if fit.step % 50 == 1:
             told = ", ".join(f"{name} {value:.3f}" for name, value in losses.items())
             progress(f"image step {fit.step}, {done:.0%}: {told}, scale {fit.logit_scale.exp().item():.1f}")
-        if time.process_time() - last_saved > checkpoint_minutes * 60:
+        if fit.step % checkpoint_every == 0:
             checkpoint()
             fit.visual.train()
-            last_saved = time.process_time()
     checkpoint()

