@@ -22,6 +22,9 @@ class LatentSample:
     captions: tuple[str, ...]
 
 
+_CHUNK = 4096  # captions encoded at a time: the whole in float32 would be the largest thing in memory
+
+
 class CaptionTable:
     """Features of distinct captions, computed once and kept in half the memory of float32."""
 
@@ -32,10 +35,10 @@ class CaptionTable:
             ValueError: there are no captions.
         """
         distinct = list(dict.fromkeys(captions))
-        features = encoder.encode(distinct)
+        chunks = [encoder.encode(distinct[i : i + _CHUNK]) for i in range(0, max(1, len(distinct)), _CHUNK)]
         self._row = {caption: row for row, caption in enumerate(distinct)}
-        self._tokens = features.tokens.half()
-        self._pooled = features.pooled
+        self._tokens = torch.cat([chunk.tokens.half() for chunk in chunks])
+        self._pooled = torch.cat([chunk.pooled for chunk in chunks])
 
     def features(self, captions: Sequence[str]) -> TextFeatures:
         """Features of captions that were given at the start, in order."""

@@ -23,6 +23,7 @@ from curation.sample.scenes import draw, random_scene
 from pangu.base_training import BasePlan, crop_pictures, identity_of, train_base, train_sample_autoencoder
 from pangu.batches import BatchPlan, BatchSource, TrainBatch
 from pangu.bucket_conditioning import bucket_sizes
+from pangu.denoiser import PredictionType
 from pangu.networks import build_sample_autoencoder, build_unet
 from pangu.pipeline import ExpertsCard, PanGuDrawPipeline
 from pangu.text_encoder import ClipTextEncoder
@@ -110,10 +111,10 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="checkpoints; a rerun goes on from them")
     parser.add_argument("--output", type=Path, default=SAMPLE_MODELS / "experts")
     parser.add_argument("--scorer", type=Path, default=SAMPLE_MODELS / "scorer")
-    parser.add_argument("--num-scenes", type=int, default=8000)
+    parser.add_argument("--num-scenes", type=int, default=10000)
     parser.add_argument("--vae-steps", type=int, default=2400)
-    parser.add_argument("--shared-steps", type=int, default=3000)
-    parser.add_argument("--branch-steps", type=int, default=1500)
+    parser.add_argument("--shared-steps", type=int, default=5000)
+    parser.add_argument("--branch-steps", type=int, default=3000)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--threads", type=int, default=1)
     fit(parser.parse_args())
@@ -147,6 +148,7 @@ def fit(chosen: argparse.Namespace) -> None:
         settings={role: settings_of(role, chosen) for role in (Role.SHARED, Role.STRUCTURE, Role.TEXTURE)},
         buckets=bucket_sizes(json.loads(SAMPLE_BUCKETS.to_json())),
         split=TimeSplit(),
+        prediction_type=PredictionType.V,
         checkpoints=chosen.work / "denoisers",
     )
     losses: dict[str, list[float]] = defaultdict(list)
@@ -205,6 +207,7 @@ def settings_of(role: Role, chosen: argparse.Namespace) -> TrainSettings:
         warmup_steps=100,
         decay_steps=None if role is Role.SHARED else max(1, steps - 100),
         ema_decay=0.998,
+        autocast="bfloat16",
         checkpoint_every=100,
         seed={Role.SHARED: 1, Role.STRUCTURE: 2, Role.TEXTURE: 3}[role],
     )

@@ -82,6 +82,7 @@ def train_process(loop_config: dict[str, Any]) -> str | None:
     identity = ExpertIdentity(
         role=role,
         time_range=TimeSplit(boundary=config.split_timestep).range_of(role),
+        prediction_type=parts.prediction_type,
         buckets=bucket_sizes_of(BUCKET_TABLES[config.bucket_table]),
     )
     progress = Progress(f"train_{role.value}")
@@ -137,6 +138,7 @@ class TrainingParts:
     batches: Any
     schedule: Any
     null: Any
+    prediction_type: Any
     num_pictures: int
     num_kept: int
 
@@ -158,7 +160,8 @@ def load_training_parts(setup: TrainSetup, rank: int, num_workers: int, device: 
     plan = BatchPlan([sample.bucket for sample in samples], config.batch_size, config.seed)
     batches = LatentBatches(samples, captions, plan, rank=rank, num_workers=num_workers)
     unet = first_weights(setup, base).to(device)
-    return TrainingParts(unet, batches, NoiseSchedule(), base.text.encode([""]), len(samples), kept)
+    null, kind = base.text.encode([""]), base.card.structure.prediction_type
+    return TrainingParts(unet, batches, NoiseSchedule(), null, kind, len(samples), kept)
 
 
 def picture_taker(config: TrainExpert) -> Any:  # noqa: ANN401 a function of picture and row
