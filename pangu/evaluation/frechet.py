@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
-from pangu.evaluation.intervals import Interval, jackknife_interval
-from pangu.evaluation.statistics import FeatureStatistics, feature_statistics, merge_statistics
+from pangu.evaluation.statistics import FeatureStatistics, feature_statistics
 
 Float64Array = NDArray[np.float64]
 
@@ -31,7 +30,7 @@ def frechet_distance(first: FeatureStatistics, second: FeatureStatistics) -> flo
 
 def frechet_distance_of_features(first: NDArray[Any], second: NDArray[Any]) -> float:
     """Return the squared Frechet distance of two sets of features (N_1, D) and (N_2, D)."""
-    _check_features(first, second)
+    check_feature_sets(first, second)
     if min(len(first), len(second)) > first.shape[1]:
         return frechet_distance(feature_statistics(first), feature_statistics(second))
     first_mean, first_factor = _centred_factor(first)
@@ -43,39 +42,7 @@ def frechet_distance_of_features(first: NDArray[Any], second: NDArray[Any]) -> f
     return float(shift @ shift) + spread - 2.0 * nuclear_norm
 
 
-def frechet_interval(
-    generated: NDArray[Any], reference: NDArray[Any], *, num_groups: int = 10, level: float = 0.95, seed: int = 0
-) -> Interval:
-    """Return the squared Frechet distance with a delete-group jackknife interval over the generated images.
-
-    The interval covers the sampling noise of the generated set; it does not cover the bias that every small set has.
-    """
-    _check_features(generated, reference)
-    value = frechet_distance_of_features(generated, reference)
-    num_groups = min(num_groups, len(generated) // 2)
-    if num_groups < 2:
-        return Interval(value, float("nan"), float("nan"))
-    groups = np.array_split(np.random.default_rng(seed).permutation(len(generated)), num_groups)
-    if min(len(generated) - len(groups[0]), len(reference)) > generated.shape[1]:
-        copies = _leave_out_by_statistics(generated, reference, groups)
-    else:
-        copies = [frechet_distance_of_features(np.delete(generated, group, axis=0), reference) for group in groups]
-    return jackknife_interval(value, np.asarray(copies), level=level)
-
-
-def _leave_out_by_statistics(
-    generated: NDArray[Any], reference: NDArray[Any], groups: list[NDArray[np.int64]]
-) -> list[float]:
-    """Return the distance without each group, from statistics computed once per group."""
-    reference_statistics = feature_statistics(reference)
-    parts = [feature_statistics(generated[group]) for group in groups]
-    return [
-        frechet_distance(merge_statistics(parts[:left_out] + parts[left_out + 1 :]), reference_statistics)
-        for left_out in range(len(parts))
-    ]
-
-
-def _check_features(first: NDArray[Any], second: NDArray[Any]) -> None:
+def check_feature_sets(first: NDArray[Any], second: NDArray[Any]) -> None:
     """Refuse sets that cannot be compared."""
     if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1]:
         raise ValueError(f"features: received shapes {first.shape} and {second.shape}, accepted: (N, D) with equal D")

@@ -48,15 +48,19 @@ def bootstrap_mean(values: FloatArray, *, level: float = 0.95, num_resamples: in
     mean = float(values.mean())
     if len(values) == 1:
         return Interval(mean, float("nan"), float("nan"))
-    # Resampled in slices: the counts of 50,000 values would take 400 MB at once.
+    return percentile_interval(mean, bootstrap_means(values, num_resamples=num_resamples, seed=seed), level=level)
+
+
+def bootstrap_means(values: FloatArray, *, num_resamples: int = 1000, seed: int = 0) -> NDArray[np.float64]:
+    """Return the means of `num_resamples` draws with replacement from `values` (N,): (num_resamples,)."""
+    # Resampled in slices: the draws of 50,000 values would take 400 MB at once.
     rng = np.random.default_rng(seed)
-    means = np.concatenate(
+    return np.concatenate(
         [
-            values[rng.integers(0, len(values), size=(rows, len(values)))].mean(axis=1)
+            values[rng.integers(0, len(values), size=(rows, len(values)))].mean(axis=1, dtype=np.float64)
             for rows in _slices(num_resamples, rows_at_once=max(1, 4_000_000 // len(values)))
         ]
     )
-    return percentile_interval(mean, means, level=level)
 
 
 def _slices(total: int, *, rows_at_once: int) -> list[int]:
@@ -88,3 +92,21 @@ def block_interval(blocks: FloatArray, *, level: float = 0.95) -> Interval:
         return Interval(mean, float("nan"), float("nan"))
     half_width = float(stats.t.ppf(0.5 + level / 2, len(blocks) - 1)) * float(blocks.std(ddof=1)) / len(blocks) ** 0.5
     return Interval(mean, mean - half_width, mean + half_width)
+
+
+def normal_interval(value: float, variance: float, *, level: float = 0.95) -> Interval:
+    """Return `value` with the interval of a normal error of this variance; a negative estimate counts as 0."""
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"level: received {level}, accepted: between 0 and 1")
+    half_width = float(stats.norm.ppf(0.5 + level / 2)) * max(variance, 0.0) ** 0.5
+    return Interval(float(value), float(value) - half_width, float(value) + half_width)
+
+
+def rate_interval(hits: int, total: int, *, level: float = 0.95) -> Interval:
+    """Return the share hits / total with Wilson's interval, which is right at 0 and at 1 too, where a bootstrap is not."""
+    if not 0 <= hits <= total or total < 1:
+        raise ValueError(f"hits: received {hits} of {total}, accepted: 0 to the total, which is 1 or more")
+    share, z = hits / total, float(stats.norm.ppf(0.5 + level / 2))
+    centre = (share + z**2 / (2 * total)) / (1 + z**2 / total)
+    half_width = z / (1 + z**2 / total) * (share * (1 - share) / total + z**2 / (4 * total**2)) ** 0.5
+    return Interval(share, max(0.0, centre - half_width), min(1.0, centre + half_width))

@@ -10,18 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pangu.evaluation.clip_score import clip_score
+from pangu.evaluation.clip_score import clip_scores
+from pangu.evaluation.distribution_metrics import FrechetDistance, InceptionScore, KernelDistance
 from pangu.evaluation.features import ExtractorCard, ImageFeatures
-from pangu.evaluation.frechet import frechet_interval
-from pangu.evaluation.inception_score import inception_interval
-from pangu.evaluation.intervals import Interval, bootstrap_mean
-from pangu.evaluation.kernel import kernel_interval
+from pangu.evaluation.image_metrics import GivenMean
+from pangu.evaluation.metric import Measurement, Metric
+from pangu.evaluation.partial_state import PartialState, make_state
 
 ALL = "all"
-# Below this the bias of a Frechet distance is larger than most differences between models (arXiv 1911.07023).
-MIN_IMAGES_FOR_FRECHET = 2048
-_MIN_IMAGES_FOR_INCEPTION_SCORE = 5000
-_MIN_STRATUM = 8
+MIN_STRATUM = 8
 
 
 @dataclass(frozen=True)
@@ -91,116 +88,118 @@ class EvaluationInput:
         return counts.pop()
 
 
-def evaluate(given: EvaluationInput, *, seed: int = 0) -> list[MetricRow]:
-    """Return the rows for the whole set, then for every stratum with at least 8 images, in a fixed order."""
-    count = given.num_images
-    rows = _evaluate_part(given, np.ones(count, dtype=bool), stratum=ALL, reference={}, seed=seed)
-    for name in sorted(given.strata):
-        labels = np.asarray([label if label is not None else "" for label in given.strata[name]], dtype=object)
-        for label in sorted({str(label) for label in labels if label}):
-            chosen = labels == label
-            if int(chosen.sum()) < _MIN_STRATUM:
+def evaluate_states(
+    metrics: Sequence[Metric],
+    generated: Mapping[str, PartialState],
+    reference: Mapping[str, PartialState],
+    *,
+    strata: Mapping[str, Mapping[str, str]] | None = None,
+    reference_strata: Mapping[str, Mapping[str, str]] | None = None,
+    seed: int = 0,
+) -> list[MetricRow]:
+    """Return the rows of all metrics for the whole set, then for every stratum with at least 8 images, in fixed order.
+
+    generated, reference: name of an extractor -> its merged state. strata: name -> {key of a generated image: label};
+    reference_strata: the same for the reference, and a stratum without a counterpart there is compared with all of it.
+    Each name is a stratification of its own ("style", "language", "bucket", "category").
+    """
+    for name, state in generated.items():
+        if name in reference and reference[name].card != state.card:
+            received = reference[name].card.label
+            raise ValueError(f"reference: received features of {received}, accepted: {state.card.label}")
+    rows = _rows_of(metrics, generated, reference, stratum=ALL, note="", seed=seed)
+    for name in sorted(strata or {}):
+        members = _members((strata or {})[name])
+        counterparts = _members((reference_strata or {}).get(name, {}))
+        for label, keys in members.items():
+            part = {slot: state.select(keys) for slot, state in generated.items()}
+            if max((state.count for state in part.values()), default=0) < MIN_STRATUM:
                 continue
-            reference = {} if name not in given.reference_strata else {name: label}
-            rows += _evaluate_part(given, chosen, stratum=f"{name}={label}", reference=reference, seed=seed)
+            others, note = _counterpart(reference, counterparts.get(label, frozenset()))
+            rows += _rows_of(metrics, part, others, stratum=f"{name}={label}", note=note, seed=seed)
     return rows
 
 
-def _evaluate_part(
-    given: EvaluationInput, chosen: NDArray[np.bool_], *, stratum: str, reference: Mapping[str, str], seed: int
+def _members(labels: Mapping[str, str]) -> dict[str, frozenset[str]]:
+    """Return label -> keys, in the order of the labels."""
+    return {
+        wanted: frozenset(k for k, label in labels.items() if label == wanted)
+        for wanted in sorted(set(labels.values()))
+    }
+
+
+def _counterpart(reference: Mapping[str, PartialState], keys: frozenset[str]) -> tuple[dict[str, PartialState], str]:
+    """Return the reference images of the same stratum, or all of them with a note that says so."""
+    part = {slot: state.select(keys) for slot, state in reference.items()}
+    if part and min(state.count for state in part.values()) >= MIN_STRATUM:
+        return part, ""
+    return dict(reference), "Compared with the whole reference set: it has no such stratum."
+
+
+def _rows_of(
+    metrics: Sequence[Metric],
+    generated: Mapping[str, PartialState],
+    reference: Mapping[str, PartialState],
+    *,
+    stratum: str,
+    note: str,
+    seed: int,
 ) -> list[MetricRow]:
     """Return the rows of one stratum."""
-    rows: list[MetricRow] = []
-    for pair in given.features:
-        generated = pair.generated.select(chosen)
-        compared, compared_note = _select_reference(pair.reference, given, reference, stratum)
-        rows += _feature_rows(generated, compared, stratum=stratum, compared_note=compared_note, seed=seed)
-    for captions in given.captions:
-        interval = clip_score(captions.images[chosen], captions.prompts[chosen], seed=seed)
-        rows.append(_row("clip_score", interval, int(chosen.sum()), stratum, captions.card, []))
-    for metric in sorted(given.per_image):
-        card, values = given.per_image[metric]
-        finite = values[chosen][np.isfinite(values[chosen])]
-        if len(finite):
-            rows.append(_row(metric, bootstrap_mean(finite, seed=seed), len(finite), stratum, card, []))
+    rows = []
+    for metric in metrics:
+        state, other = generated[metric.extractor], reference.get(metric.extractor)
+        if not state.count:
+            continue
+        for found in metric.compute(state, other, seed=seed):
+            compared = note if metric.needs.rows and not metric.needs.logits else ""
+            rows.append(_row(found, stratum, state.card, compared))
     return rows
 
 
-def _select_reference(
-    reference: ImageFeatures, given: EvaluationInput, wanted: Mapping[str, str], stratum: str
-) -> tuple[ImageFeatures, str]:
-    """Return the reference images of the same stratum, or all of them with a note that says so."""
-    if stratum == ALL:
-        return reference, ""
-    for name, label in wanted.items():
-        chosen = np.asarray([candidate == label for candidate in given.reference_strata[name]])
-        if int(chosen.sum()) >= _MIN_STRATUM:
-            return reference.select(chosen), ""
-    return reference, "Compared with the whole reference set: it has no such stratum."
-
-
-def _feature_rows(
-    generated: ImageFeatures, reference: ImageFeatures, *, stratum: str, compared_note: str, seed: int
-) -> list[MetricRow]:
-    """Return Frechet distance, kernel distance and, where there is a classifier, the inception score."""
-    card, count = generated.card, len(generated)
-    smaller = min(count, len(reference))
-    if smaller < 2:
-        return []
-    notes = [compared_note, f"Reference: {len(reference)} images."]
-    distance = frechet_interval(generated.features, reference.features, seed=seed)
-    kernel = kernel_interval(generated.features, reference.features, seed=seed)
-    rows = [
-        _row("kid", kernel, count, stratum, card, notes),
-        _row(
-            # The name FID is kept for the network that papers use: another one's distance is on another scale.
-            "fid" if card.published else "frechet_distance",
-            distance,
-            count,
-            stratum,
-            card,
-            [_frechet_warning(smaller, card.num_dims), *notes],
-        ),
-    ]
-    if generated.logits is not None:
-        score = inception_interval(generated.logits, seed=seed)
-        rows.append(_row("inception_score", score, count, stratum, card, [_inception_warning(count, card)]))
-    return rows
-
-
-def _frechet_warning(smaller: int, num_dims: int) -> str:
-    """Return the sentence that a Frechet distance of too few images must carry, or nothing."""
-    if smaller >= max(MIN_IMAGES_FOR_FRECHET, num_dims + 1):
-        return ""
-    reason = f"fewer than {MIN_IMAGES_FOR_FRECHET} images"
-    if smaller <= num_dims:
-        reason = f"fewer images than the {num_dims} feature dimensions, so the covariance is rank-deficient"
-    return f"NOT MEANINGFUL at n={smaller}: {reason}. Read KID instead."
-
-
-def _inception_warning(count: int, card: ExtractorCard) -> str:
-    """Return the sentences that an inception score of few images or of another network must carry."""
-    sentences = []
-    if count < _MIN_IMAGES_FOR_INCEPTION_SCORE:
-        sentences.append(f"Biased low at n={count} (one split; published scores use 50,000 images in ten).")
-    if not card.published:
-        sentences.append("Classes are those of this network, not Inception's: compare only with itself.")
-    return " ".join(sentences)
-
-
-def _row(
-    metric: str, interval: Interval, count: int, stratum: str, card: ExtractorCard, notes: Sequence[str]
-) -> MetricRow:
+def _row(found: Measurement, stratum: str, card: ExtractorCard, compared: str) -> MetricRow:
     """Return one row; a model that had another part in making these images is flagged before anything else."""
     flags = [f"NOT INDEPENDENT: this model also {' and '.join(card.other_uses)}."] if card.other_uses else []
+    interval = found.interval
     bounded = np.isfinite(interval.low) and np.isfinite(interval.high)
     return MetricRow(
-        metric=metric,
+        metric=found.metric,
         value=interval.value,
         low=interval.low if bounded else None,
         high=interval.high if bounded else None,
-        n=count,
+        n=found.n,
         stratum=stratum,
         extractor=card.label,
-        note=" ".join(sentence for sentence in [*flags, *notes] if sentence),
+        note=" ".join(sentence for sentence in [*flags, *found.notes, compared] if sentence),
     )
+
+
+def evaluate(given: EvaluationInput, *, seed: int = 0) -> list[MetricRow]:
+    """Return the rows of arrays that are in memory already, by `evaluate_states`; FID and KID of every pair."""
+    keys = [f"{row:09d}" for row in range(given.num_images)]
+    metrics: list[Metric] = []
+    generated: dict[str, PartialState] = {}
+    reference: dict[str, PartialState] = {}
+    other_keys: list[str] = []
+    for index, pair in enumerate(given.features):
+        slot = f"features {index}"
+        other_keys = [f"{row:09d}" for row in range(len(pair.reference))]
+        generated[slot], reference[slot] = make_state(keys, pair.generated), make_state(other_keys, pair.reference)
+        metrics += [KernelDistance(slot), FrechetDistance(slot, at_infinity=False), InceptionScore(slot)]
+    per_image = {
+        f"clip_score {index}": ("clip_score", each.card, clip_scores(each.images, each.prompts))
+        for index, each in enumerate(given.captions)
+    }
+    per_image |= {name: (name, *given.per_image[name]) for name in sorted(given.per_image)}
+    for slot, (name, card, values) in per_image.items():
+        empty = ImageFeatures(card, np.zeros((len(keys), card.num_dims), dtype=np.float32))
+        generated[slot] = make_state(keys, empty, values={name: values}, keep_rows=False)
+        metrics.append(GivenMean(slot, name))
+    strata = {name: _by_key(keys, labels) for name, labels in given.strata.items()}
+    counterparts = {name: _by_key(other_keys, labels) for name, labels in given.reference_strata.items()}
+    return evaluate_states(metrics, generated, reference, strata=strata, reference_strata=counterparts, seed=seed)
+
+
+def _by_key(keys: Sequence[str], labels: Sequence[str | None]) -> dict[str, str]:
+    """Return key -> label for the images that have one."""
+    return {key: label for key, label in zip(keys, labels, strict=True) if label}

@@ -7,17 +7,15 @@ Source: arXiv 1801.04381, table 2; input in [-1, 1], relu6, TensorFlow's SAME pa
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import torch
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
+from pangu.evaluation.batching import extract_in_batches
 from pangu.evaluation.features import (
     ExtractorCard,
     ImageFeatures,
     UInt8Image,
-    check_images,
     fingerprint_weights,
     resize_antialiased,
 )
@@ -56,19 +54,17 @@ class MobileNetFeatures:
         """What stands beside its numbers."""
         return self._card
 
-    @torch.inference_mode()
     def extract(self, images: Sequence[UInt8Image]) -> ImageFeatures:
         """Return features (N, 1280) and logits (N, 1001) of `images`, in their order."""
-        check_images(images)
-        features = np.empty((len(images), 1280), dtype=np.float32)
-        logits = np.empty((len(images), 1001), dtype=np.float32)
-        for start in range(0, len(images), self._batch_size):
-            batch = images[start : start + self._batch_size]
-            pixels = torch.from_numpy(np.stack([resize_antialiased(image, _SIDE_PX) for image in batch]))
-            pooled, scores = self._forward((pixels / 127.5 - 1.0).to(self._device))
-            features[start : start + len(batch)] = pooled.cpu().numpy()
-            logits[start : start + len(batch)] = scores.cpu().numpy()
-        return ImageFeatures(self._card, features, logits)
+        return extract_in_batches(
+            images,
+            card=self._card,
+            prepare=lambda image: resize_antialiased(image, _SIDE_PX) / 127.5 - 1.0,
+            forward=self._forward,
+            batch_size=self._batch_size,
+            device=self._device,
+            num_logits=1001,
+        )
 
     def _forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Return pooled features (B, 1280) and logits (B, 1001) of pixels (B, 3, 224, 224) in [-1, 1]."""

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
+from pangu.evaluation.batching import extract_in_batches
 from pangu.evaluation.features import (
     ExtractorCard,
     ImageFeatures,
     UInt8Image,
-    check_images,
     fingerprint_weights,
     resize_antialiased,
 )
@@ -51,23 +51,19 @@ class RandomFeatures:
         """What stands beside its numbers."""
         return self._card
 
-    @torch.inference_mode()
     def extract(self, images: Sequence[UInt8Image]) -> ImageFeatures:
         """Return features (N, 256) of `images`, in their order."""
-        check_images(images)
-        parts = []
-        for start in range(0, len(images), self._batch_size):
-            batch = images[start : start + self._batch_size]
-            pixels = np.stack([resize_antialiased(image, _SIDE_PX) for image in batch])
-            parts.append(self._embed(torch.from_numpy(pixels / 127.5 - 1.0)))
-        features = np.concatenate(parts) if parts else np.empty((0, self._card.num_dims), dtype=np.float32)
-        return ImageFeatures(self._card, features)
+        return extract_in_batches(
+            images,
+            card=self._card,
+            prepare=lambda image: resize_antialiased(image, _SIDE_PX) / 127.5 - 1.0,
+            forward=self._embed,
+            batch_size=self._batch_size,
+        )
 
-    def _embed(self, pixels: Tensor) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    def _embed(self, pixels: Tensor) -> tuple[Tensor, None]:
         """Return (B, 256) features of pixels (B, 3, 64, 64) in [-1, 1]."""
         hidden = pixels
         for kernel in self._kernels:
             hidden = functional.leaky_relu(functional.conv2d(hidden, kernel, stride=2, padding=1), 0.2)
-        pooled = nn.functional.adaptive_avg_pool2d(hidden, _GRID).flatten(1)
-        features: np.ndarray[tuple[int, int], np.dtype[np.float32]] = pooled.numpy()
-        return features
+        return functional.adaptive_avg_pool2d(hidden, _GRID).flatten(1), None

@@ -134,7 +134,7 @@ def test_inception_loads_plain_tensors_only(tmp_path: Path):
     state = {name: tensor.clone() for name, tensor in inception_state().items()}
     save_file(state, tmp_path / "inception.safetensors")
     torch.save(state, tmp_path / "inception.pth")
-    extractor = InceptionFeatures(tmp_path / "inception.safetensors")
+    extractor = InceptionFeatures(tmp_path / "inception.safetensors", batch_size=4)
     result = extractor.extract(pictures(4))
     assert result.features.shape == (4, 2048) and result.logits.shape == (4, 1008)
     assert extractor.card.published
@@ -143,6 +143,33 @@ def test_inception_loads_plain_tensors_only(tmp_path: Path):
     save_file(state, tmp_path / "broken.safetensors")
     with pytest.raises(ValueError, match=r"weights: received .*broken.safetensors"):
         InceptionFeatures(tmp_path / "broken.safetensors")
+
+
+def test_folded_inception_gives_torch_fidelitys_features_on_mixed_sizes(tmp_path: Path):
+    import torch
+    from safetensors.torch import save_file
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    state = {name: tensor.clone() for name, tensor in inception_state().items()}
+    rng = torch.Generator().manual_seed(1)
+    for name, tensor in state.items():  # batch norms that do something
+        if name.endswith(("running_mean", "bn.bias")):
+            tensor.normal_(0.0, 0.1, generator=rng)
+        elif name.endswith(("running_var", "bn.weight")):
+            tensor.uniform_(0.5, 1.5, generator=rng)
+    torch.save(state, tmp_path / "inception.pth")
+    save_file(state, tmp_path / "inception.safetensors")
+    peer = FeatureExtractorInceptionV3(
+        "peer", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(tmp_path / "inception.pth")
+    )
+    images = pictures(3)
+    ours = InceptionFeatures(tmp_path / "inception.safetensors", batch_size=2).extract(images)
+    for row, image in enumerate(images):
+        with torch.inference_mode():
+            features, logits = peer(torch.from_numpy(image).permute(2, 0, 1)[None])
+        scale = float(features.abs().max())
+        np.testing.assert_allclose(ours.features[row], features[0], atol=2e-5 * scale)
+        np.testing.assert_allclose(ours.logits[row], logits[0], atol=1e-4 * float(logits.abs().max()))
 
 
 class Canary:

@@ -1,0 +1,123 @@
+import dataclasses
+from datetime import date, timedelta
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from pangu.evaluation.regression import AlarmSettings, NightValue, alarm_history, regression_alarms
+from pangu.evaluation.set_card import SetCard
+
+CARD = SetCard("judge", "ab" * 32, "bicubic-64", "png", num_images=500, seed=7, content="prompts-v1")
+METRICS = (("kid", 0.05, 0.002), ("clip_score", 31.0, 0.3), ("aesthetic", 5.4, 0.05), ("cartoon_rate", 0.3, 0.02))
+
+
+def night_name(index: int) -> str:
+    return (date(2026, 11, 1) + timedelta(days=index)).isoformat()
+
+
+def quiet_nights(count: int, *, seed: int = 0, first: int = 0) -> list[NightValue]:
+    rng = np.random.default_rng(seed)
+    return [
+        NightValue(night_name(first + night), metric, stratum, mean + spread * rng.standard_normal(), CARD)
+        for night in range(count)
+        for metric, mean, spread in METRICS
+        for stratum in ("all", "style=cartoon")
+    ]
+
+
+def shift(values: list[NightValue], night: int, metric: str, by: float) -> list[NightValue]:
+    return [
+        dataclasses.replace(value, value=value.value + by)
+        if (value.night, value.metric) == (night_name(night), metric)
+        else value
+        for value in values
+    ]
+
+
+def alarms(rows) -> set[tuple[str, str, str]]:
+    return {(row.night, row.metric, row.stratum) for row in rows if row.is_alarm}
+
+
+def test_fourteen_nights_flag_the_planted_one_and_no_other():
+    history = shift(quiet_nights(14), 10, "clip_score", by=-3.0)
+    expected = {(night_name(10), "clip_score", stratum) for stratum in ("all", "style=cartoon")}
+    assert alarms(alarm_history(history)) == expected
+    row = next(row for row in alarm_history(history) if row.is_alarm)
+    assert row.effect == pytest.approx(-3.0, abs=1.0) and row.adjusted_p <= 0.01 and row.num_nights == 10
+    assert row.value < row.low and row.high is None and row.extractor == "judge@abababababab (bicubic-64)"
+
+
+def test_the_walk_over_quiet_nights_alarms_as_stated():
+    rate, count = 0.02, 2_500
+    rows = alarm_history(quiet_nights(count), AlarmSettings(false_positive_rate=rate))
+    decided = {row.night for row in rows if row.p_value is not None}
+    flagged = {row.night for row in rows if row.is_alarm}
+    assert len(decided) == count - 5
+    # Windows overlap, so nights are not independent: the bounds are those of a quarter of the nights.
+    low, high = stats.binom.interval(0.999, count // 4, rate)
+    assert low <= len(flagged) / 4 <= high, len(flagged) / count
+
+
+def test_the_order_of_computing_and_later_nights_change_nothing():
+    history = shift(quiet_nights(14), 10, "kid", by=0.05)
+    shuffled = [history[index] for index in np.random.default_rng(0).permutation(len(history))]
+    assert alarm_history(shuffled) == alarm_history(history)
+    tonight = regression_alarms(history, night_name(10))
+    assert tonight == regression_alarms([value for value in history if value.night <= night_name(10)], night_name(10))
+    assert tonight == [row for row in alarm_history(history) if row.night == night_name(10)]
+
+
+def test_a_bad_night_does_not_hide_the_next():
+    history = shift(shift(quiet_nights(12), 9, "kid", by=0.05), 10, "kid", by=0.05)
+    assert {night for night, _, _ in alarms(alarm_history(history))} == {night_name(9), night_name(10)}
+
+
+def test_nights_of_other_settings_are_no_baseline_and_are_named():
+    history = quiet_nights(8)
+    marked = dataclasses.replace(CARD, marks="trustmark", image_format="jpeg-95")
+    tonight = [dataclasses.replace(value, card=marked, value=9e9) for value in quiet_nights(1, first=8)]
+    rows = regression_alarms([*history, *tonight], night_name(8))
+    assert not alarms(rows) and all(row.p_value is None for row in rows)
+    assert all("Left out: 8 nights that differ in image_format, marks." in row.note for row in rows)
+
+
+def per_prompt(night: int, *, gap: float = 0.0, missing: int | None = None) -> NightValue:
+    rng = np.random.default_rng(night)
+    prompts = np.random.default_rng(99).standard_normal(200) * 8.0 + 30.0
+    found = prompts + rng.standard_normal(200) * 0.5 + gap
+    values = {f"p{row}": float(value) for row, value in enumerate(found) if row != missing}
+    return NightValue(night_name(night), "clip_score", "all", float(np.mean(list(values.values()))), CARD, 0.5, values)
+
+
+def test_pairing_by_prompt_finds_what_unpaired_nights_hide():
+    # 0.25 is half the standard error of a night's mean over prompts, and seven times that of its paired difference.
+    nights = [per_prompt(night) for night in range(10)]
+    paired = regression_alarms([*nights, per_prompt(10, gap=-0.25)], night_name(10))[0]
+    assert paired.is_alarm and paired.num_pairs == 200
+    blind = [dataclasses.replace(value, per_prompt=None) for value in [*nights, per_prompt(10, gap=-0.25)]]
+    assert not regression_alarms(blind, night_name(10))[0].is_alarm
+
+
+def test_a_missing_prompt_is_left_out_of_all_nights():
+    row = regression_alarms([*(per_prompt(night) for night in range(8)), per_prompt(8, missing=0)], night_name(8))[0]
+    assert row.num_pairs == 199 and not row.is_alarm
+    assert row.baseline_mean == pytest.approx(
+        np.mean([[v for k, v in per_prompt(night).per_prompt.items() if k != "p0"] for night in range(8)])
+    )
+
+
+def test_a_small_change_and_a_meant_one_raise_nothing():
+    history = shift(quiet_nights(12), 11, "clip_score", by=-3.0)
+    assert alarms(alarm_history(history))
+    assert not alarms(alarm_history(history, AlarmSettings(min_effect={"clip_score": 5.0})))
+    assert not alarms(alarm_history(history, AlarmSettings(baseline_from=night_name(11))))
+
+
+def test_bad_settings_and_a_night_twice_are_refused():
+    with pytest.raises(ValueError, match="false_positive_rate: received 5"):
+        AlarmSettings(false_positive_rate=5)
+    with pytest.raises(ValueError, match="min_nights: received min_nights 20, window 14"):
+        AlarmSettings(min_nights=20)
+    with pytest.raises(ValueError, match="kid all of 2026-11-01 twice"):
+        alarm_history([*quiet_nights(1), *quiet_nights(1)])
