@@ -109,4 +109,5 @@ def rate_interval(hits: int, total: int, *, level: float = 0.95) -> Interval:
     share, z = hits / total, float(stats.norm.ppf(0.5 + level / 2))
     centre = (share + z**2 / (2 * total)) / (1 + z**2 / total)
     half_width = z / (1 + z**2 / total) * (share * (1 - share) / total + z**2 / (4 * total**2)) ** 0.5
-    return Interval(share, max(0.0, centre - half_width), min(1.0, centre + half_width))
+    low = 0.0 if hits == 0 else centre - half_width
+    return Interval(share, low, 1.0 if hits == total else centre + half_width)

@@ -2,8 +2,15 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from pangu.evaluation.intervals import block_interval, bootstrap_mean, jackknife_interval, percentile_interval
+from pangu.evaluation.intervals import (
+    block_interval,
+    bootstrap_mean,
+    jackknife_interval,
+    percentile_interval,
+    rate_interval,
+)
 
 
 def test_bootstrap_agrees_with_the_normal_interval_and_is_seeded():
@@ -21,6 +28,24 @@ def test_jackknife_of_a_mean_is_its_standard_error():
     interval = jackknife_interval(values.mean(), copies)
     expected = 1.972 * values.std(ddof=1) / 200**0.5
     assert interval.high - interval.value == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_interval_of_a_mean_covers_at_its_level():
+    trials, hits = 500, 0
+    for trial in range(trials):
+        values = np.random.default_rng(trial).exponential(size=300)
+        interval = bootstrap_mean(values, num_resamples=600, seed=trial)
+        hits += interval.low <= 1.0 <= interval.high
+    low, high = stats.binom.interval(0.999, trials, 0.95)
+    assert low <= hits <= high, hits / trials
+
+
+def test_a_rate_has_an_interval_at_its_ends_too():
+    none, some = rate_interval(0, 100), rate_interval(30, 100)
+    assert none.value == none.low == 0.0 and none.high == pytest.approx(0.037, abs=1e-3)
+    assert (some.low, some.high) == pytest.approx((0.2189, 0.3958), abs=1e-4)
+    with pytest.raises(ValueError, match="hits: received 5 of 4"):
+        rate_interval(5, 4)
 
 
 def test_a_single_value_has_no_interval():
