@@ -134,11 +134,11 @@ class DiffusersGenerator:
 
     @property
     def reduced(self) -> dict[str, int]:
-        """Batch sizes that memory has forced below rows_per_batch, by the image's size, as in `1024x1024`."""
+        """Batch sizes that memory has forced down, by the image's size, as in `1024x1024`."""
         return {
             "default" if size is None else f"{size[0]}x{size[1]}": batches.rows
             for size, batches in self._padded.items()
-            if batches.rows < self.rows_per_batch
+            if batches.rows < batches.first
         }
 
     @property

@@ -83,7 +83,8 @@ class Generator:
     def __init__(
         self, pipeline: PanGuDrawPipeline, *, rows_per_batch: int = 8, offload_inactive_expert: bool = False
     ) -> None:
-        """rows_per_batch: the fixed size of a network's batch, in which an image takes one row for each of its branches.
+        """rows_per_batch: the fixed size of a network's batch, in which an image takes one row for each of its branches; the
+        decoder, where an image takes one, runs half as many.
 
         offload_inactive_expert: keep only the expert at work on the device; for devices too small for both.
 
@@ -106,11 +107,11 @@ class Generator:
 
     @property
     def reduced(self) -> dict[str, int]:
-        """Batch sizes that memory has forced below rows_per_batch, by work and latent size, as in `denoise 4x128x128`."""
+        """Batch sizes that memory has forced down, by work and latent size, as in `denoise 4x128x128`."""
         return {
             f"{work} {'x'.join(map(str, shape))}": batches.rows
             for (work, shape), batches in self._padded.items()
-            if batches.rows < self.rows_per_batch
+            if batches.rows < batches.first
         }
 
     @torch.inference_mode()
@@ -221,9 +222,10 @@ class Generator:
                 del batch.rows[error.row]
             batch.used |= padded.used
 
-    def _padded_batches(self, work: str, batch: _Batch) -> PaddedBatches:
+    def _padded_batches(self, work: Literal["denoise", "decode"], batch: _Batch) -> PaddedBatches:
         key = (work, batch.rows[0].latents.shape[1:])
-        padded = self._padded.setdefault(key, PaddedBatches(self.rows_per_batch))
+        rows = self.rows_per_batch if work == "denoise" else (self.rows_per_batch + 1) // 2
+        padded = self._padded.setdefault(key, PaddedBatches(rows))
         padded.used = set()
         return padded
 

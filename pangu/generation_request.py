@@ -86,7 +86,7 @@ class ImageGenerator(Protocol):
 
     @property
     def reduced(self) -> dict[str, int]:
-        """Batch sizes that memory has forced below rows_per_batch, by what they run."""
+        """Batch sizes that memory has forced down, by what they run."""
         ...
 
     def check(self, request: GenerationRequest) -> None:

@@ -34,12 +34,12 @@ def is_out_of_memory(error: BaseException) -> bool:
 class PaddedBatches:
     """The size in which one kind of work runs, remembered from call to call.
 
-    rows: the size now. used: the sizes that have run since it was last cleared.
+    rows: the size now; first: the size at the beginning. used: the sizes that have run since it was last cleared.
     """
 
     def __init__(self, rows: int) -> None:
         """rows: the size to begin with, at least 1."""
-        self.rows = rows
+        self.rows = self.first = rows
         self.used: set[int] = set()
 
     def run(self, count: int, call: Callable[[Tensor], Tensor]) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 
 from pangu.errors import RowMemoryError
 from pangu.generate import GenerationRequest, Generator, row_seed
-from pangu.samplers import SamplerName
+from pangu.samplers import DdimSampler, SamplerName
 from pangu.time_range import Role
 
 STEPS = 4
@@ -69,6 +69,17 @@ def test_each_expert_runs_just_the_timesteps_it_owns_with_every_sampler(pipeline
     requests = [row.model_copy(update={"sampler": name}) for row, name in zip(sevenths, SamplerName, strict=True)]
     for image in Generator(pipeline).generate(requests):
         assert image.steps == {Role.STRUCTURE: 4, Role.TEXTURE: 3}
+
+
+def test_solvers_restart_at_the_hand_over_and_at_the_edges_of_the_interval(pipeline, monkeypatch):
+    """Eight steps at 999, 874, 749, 624, | 499, 374, 249, 124; the interval [300, 800) begins and ends within them."""
+    restarts = []
+    monkeypatch.setattr(DdimSampler, "restart", restarts.append)
+    plain = make_requests()[0].model_copy(update={"steps": 8})
+    for change, count in [({}, 1), ({"guidance_interval": (300, 800)}, 3), ({"steps": 1}, 0)]:
+        restarts.clear()
+        Generator(pipeline, rows_per_batch=2).generate([plain.model_copy(update=change)])
+        assert len(restarts) == count
 
 
 def test_a_style_of_scale_zero_costs_nothing_and_changes_nothing(pipeline):
@@ -189,14 +200,15 @@ def test_out_of_memory_halves_the_batch_once_and_the_images_are_those_of_the_sma
     requests = [request.model_copy(update={"bucket": 5}) for request in make_requests()]
     expected = Generator(pipeline, rows_per_batch=2).generate(requests)
     asked = fail_above(getattr(pipeline, part), 3, message)
+    fail_above(pipeline.vae.decoder, 1, message)
     generator = Generator(pipeline, rows_per_batch=8)
     made = generator.generate(requests)
     assert asked == [8, 4]
-    assert generator.reduced == {"denoise 8x16x16": 2}
+    assert generator.reduced == {"denoise 8x16x16": 2, "decode 8x16x16": 1}
     if part == "structure":
         assert [image.sha256 for image in made] == [image.sha256 for image in expected]
         assert {image.batch_rows for image in made} == {(2,)}
-        assert {image.decode_rows for image in made} == {(8,)}
+        assert {image.decode_rows for image in made} == {(1,)}
     else:
         assert {image.batch_rows for image in made} == {(2, 8)}
     assert generator.generate(requests)[0].batch_rows == (2,)
@@ -204,11 +216,11 @@ def test_out_of_memory_halves_the_batch_once_and_the_images_are_those_of_the_sma
 
 
 def test_a_decoder_short_of_memory_decodes_fewer_at_a_time(pipeline):
-    asked = fail_above(pipeline.vae.decoder, 2)
+    asked = fail_above(pipeline.vae.decoder, 1)
     generator = Generator(pipeline, rows_per_batch=4)
     made = generator.generate(make_requests())
-    assert (made[0].batch_rows, made[0].decode_rows) == ((4,), (2,))
-    assert asked == [4, 4]
+    assert (made[0].batch_rows, made[0].decode_rows) == ((4,), (1,))
+    assert asked == [2, 2]
     assert set(generator.reduced) == {"decode 8x16x16", "decode 8x8x32"}
 
 
