@@ -20,9 +20,9 @@ without saying so.
 - **Learned from**: scenes drawn by this repository, two emoji fonts with English and Chinese names (Noto, Apache-2.0;
   Fluent 3D, MIT), clothing photographs (CC0), 82 COCO photographs (CC BY / BY-SA) with their captions, captions and
   prompt lists (COCO, PartiPrompts) for the text tower. Teacher of the text tower: all-MiniLM-L6-v2 (Apache-2.0); its
-  outputs were targets, its weights are not in here. Teachers of the image tower, on crops of the training pictures: the
-  features of MobileNetV2 (ImageNet, Apache-2.0) and a ridge map of ours from them to MiniLM's space. No picture and no
-  caption is stored in this folder.
+  outputs were targets, its weights are not in here. Teacher of the image tower, on crops of the training pictures: the
+  features of MobileNetV2 (ImageNet, Apache-2.0), as they are and as a ridge regression maps them to the training captions.
+  No picture and no caption is stored in this folder.
 - **Kept back**: 10 % of the emoji concepts in both art styles, 15 % more in one style, 20 % of the clothing, 29 COCO
   photographs, and one kind-and-colour combination in eight of the drawn scenes. Names of kept-back emoji **were** among
   the texts; their pictures were not.

@@ -18,7 +18,7 @@ from curation.dual_encoder_data import Pair, TaughtText, read_pairs, read_texts
 from curation.dual_encoder_evaluation import Figure, evaluate_dual_encoder
 from curation.dual_encoder_heads import ABSTAIN_HIGH, ABSTAIN_LOW, fit_heads
 from curation.dual_encoder_image import ImageMaterial, fit_image_tower, start_image_fit
-from curation.dual_encoder_pictures import DrawnPictures, draw_pictures, read_named_pictures
+from curation.dual_encoder_pictures import DrawnPictures, caption_centres, draw_pictures, read_named_pictures
 from curation.dual_encoder_text import (
     TEACHER_DIM,
     AttributeReadout,
@@ -28,7 +28,7 @@ from curation.dual_encoder_text import (
     training_scene,
 )
 from curation.dual_encoder_tokenizer import fit_tokenizer
-from curation.dual_encoder_views import PictureTeacher, TaughtViews, make_views
+from curation.dual_encoder_views import PictureTeacher, TaughtViews, fit_caption_space, make_views
 from curation.sample.scene_captions import caption_en, caption_zh
 
 Progress = Callable[[str], None]
@@ -46,7 +46,7 @@ class DualEncoderSettings(BaseModel):
     work_folder: Path
     shared_folder: Path
     text_steps: int = Field(650, ge=1)
-    image_steps: int = Field(4000, ge=1)
+    image_steps: int = Field(9500, ge=1)
     checkpoint_every: int = Field(200, ge=1, description="steps of the image tower")
     num_scenes: int = Field(9000, ge=100)
     num_evaluation_scenes: int = Field(400, ge=20)
@@ -204,7 +204,9 @@ def _image_material(
         views = make_views([pair for pair in pairs if pair.part == "train"], teach, seed=0)
         save_whole(vars(views), kept)
     progress("pictures: reading and drawing")
-    named = read_named_pictures(fit.model, tokenizer, [pair for pair in pairs if pair.part == "train"])
+    training_pairs = [pair for pair in pairs if pair.part == "train"]
+    named = read_named_pictures(fit.model, tokenizer, training_pairs)
+    caption_space = fit_caption_space(views, caption_centres(fit.model, tokenizer, training_pairs))
     kept = settings.work_folder / f"drawn_{settings.num_scenes}_{settings.seed}.pt"
     if kept.is_file():
         drawn = DrawnPictures(**torch.load(kept, weights_only=True))
@@ -212,7 +214,7 @@ def _image_material(
         drawn = draw_pictures(fit.model, tokenizer, settings.num_scenes, settings.seed)
         save_whole(vars(drawn), kept)
     progress(f"pictures: {len(named.pixels)} named, {len(drawn.pixels)} drawn, {len(views.pixels)} views")
-    return ImageMaterial(drawn, named, views, fit.readout.requires_grad_(False), fit.to_teacher.requires_grad_(False))
+    return ImageMaterial(drawn, named, views, fit.readout.requires_grad_(False), caption_space)
 
 
 def save_whole(value: object, path: Path) -> None:

@@ -16,9 +16,9 @@ from curation.dual_encoder import EMBED_DIM, normalised_pixels
 from curation.dual_encoder_damage import damage_randomly
 from curation.dual_encoder_pictures import DrawnPictures, NamedPictures, augment_drawn, augment_named, augment_view
 from curation.dual_encoder_text import AttributeReadout
-from curation.dual_encoder_views import HELD_OUT_STYLE, TARGET_DIM, TaughtViews
+from curation.dual_encoder_views import HELD_OUT_STYLE, TARGET_DIM, CaptionSpaceTeacher, TaughtViews
 
-NUM_DRAWN, NUM_EMOJI, NUM_CLOTHING, NUM_COCO, NUM_VIEWS = 40, 48, 14, 10, 32
+NUM_DRAWN, NUM_EMOJI, NUM_CLOTHING, NUM_COCO, NUM_VIEWS = 40, 64, 10, 8, 40
 FEATURE_DIM = 512
 
 
@@ -118,13 +118,10 @@ class _Look:
 
 
 def _taught_loss(fit: ImageFit, material: "ImageMaterial", rows: torch.Tensor, encoded: "Encoded") -> torch.Tensor:
-    """One minus the cosine to the teacher's features and, of photographs, to its place in the text teacher's space."""
-    views = material.views
+    """One minus the cosine to the teacher's features, and to where it puts the pictures among the captions."""
     features = F.normalize(fit.to_features(encoded.features), dim=-1)
-    loss = 2 * (1 - (features * views.targets[rows]).sum(1).mean())
-    told = views.has_words[rows].float()
-    words = F.normalize(material.to_teacher(encoded.found), dim=-1)
-    return loss + (told * (1 - (words * views.words[rows]).sum(1))).sum() / told.sum().clamp_min(1)
+    to_features = 1 - (features * material.views.targets[rows]).sum(1).mean()
+    return 2 * to_features + 2 * material.caption_space.loss(rows, encoded.found)
 
 
 @dataclass(frozen=True)
@@ -135,7 +132,7 @@ class ImageMaterial:
     named: NamedPictures
     views: TaughtViews
     readout: AttributeReadout
-    to_teacher: nn.Linear
+    caption_space: CaptionSpaceTeacher
 
 
 @dataclass(frozen=True)
@@ -243,7 +240,6 @@ def fit_image_tower(
     """Fit in place up to `steps` in all, those before a resume included; the learning rate warms up, then falls to zero."""
     fit.visual.train()
     material.readout.requires_grad_(False)
-    material.to_teacher.requires_grad_(False)
     while fit.step < steps:
         started, done = time.process_time(), fit.step / steps
         for group in fit.optimiser.param_groups:

@@ -106,6 +106,15 @@ def read_named_pictures(model: nn.Module, tokenizer: Tokenizer, pairs: Sequence[
     )
 
 
+def caption_centres(model: nn.Module, tokenizer: Tokenizer, pairs: Sequence[Pair]) -> torch.Tensor:
+    """The normalised mean of each pair's English caption embeddings, (N, 256)."""
+    names = sorted({text for pair in pairs for text in pair.captions_en})
+    position = {name: index for index, name in enumerate(names)}
+    bank = encode_texts(model, tokenizer, names)
+    means = [bank[[position[text] for text in pair.captions_en]].mean(0) for pair in pairs]
+    return F.normalize(torch.stack(means), dim=-1)
+
+
 def augment_named(pixels: torch.Tensor, may_mirror: torch.Tensor, is_cut_out: torch.Tensor) -> torch.Tensor:
     """Random crop, turn, mirror, backdrop and light: (B, 4, 112, 112) uint8 to (B, 3, 96, 96) float in [0, 255].
 

@@ -2,9 +2,9 @@
 
 ``python -m ray_jobs.fit_sample_scorer --data FOLDER --work FOLDER`` goes on from whatever the work folder holds, and may be
 stopped at any moment: at most `--checkpoint-every` steps are lost. The data folder holds `pairs.jsonl`, `images/`,
-`prompts/`, `weights/mini-clip-head` and `weights/coral-mobilenet` (teachers of the image tower). The text tower's teacher
-comes with the extra `sample-training`. About forty minutes of one core a seed; the first seed's weights are published, with
-every seed's figures on the card.
+`prompts/`, `weights/mini-clip-head/heldout_images.json` (the photographs kept back) and `weights/coral-mobilenet` (the image
+tower's teacher). The text tower's teacher comes with the extra `sample-training`. About eighty minutes of one core a seed;
+the first seed's weights are published, with every seed's figures on the card.
 """
 
 import argparse
@@ -12,12 +12,10 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 
 from curation.dual_encoder_fit import (
     DualEncoderSettings,
@@ -27,14 +25,13 @@ from curation.dual_encoder_fit import (
     fit_text_stage,
     publish_scorer,
 )
-from curation.dual_encoder_views import PictureTeacher, TaughtPictures
+from curation.dual_encoder_views import PictureTeacher
 from ray_jobs.errors import JobError
 from ray_jobs.job_configs import SAMPLE_MODELS
 
 HELD_OUT = Path("weights", "mini-clip-head", "heldout_images.json")
-TEXT_SPACE_HEAD = Path("weights", "mini-clip-head", "head.safetensors")
 PICTURE_NETWORK = Path("weights", "coral-mobilenet", "mobilenet_v2_1.0_224_int8.safetensors")
-NEEDED = (Path("pairs.jsonl"), Path("images"), Path("prompts"), HELD_OUT, TEXT_SPACE_HEAD, PICTURE_NETWORK)
+NEEDED = (Path("pairs.jsonl"), Path("images"), Path("prompts"), HELD_OUT, PICTURE_NETWORK)
 
 
 def main() -> None:
@@ -46,7 +43,7 @@ def main() -> None:
     parser.add_argument("--teacher", type=Path, help="a transformers folder; the extra's all-MiniLM-L6-v2 by default")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--text-steps", type=int, default=650)
-    parser.add_argument("--image-steps", type=int, default=4000, help="in all, those before a resume included")
+    parser.add_argument("--image-steps", type=int, default=9500, help="in all, those before a resume included")
     parser.add_argument("--checkpoint-every", type=int, default=200)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument(
@@ -106,14 +103,12 @@ def settings_of(chosen: argparse.Namespace, seed: int) -> DualEncoderSettings:
 
 
 def picture_teacher(data: Path) -> PictureTeacher:
-    """MobileNetV2's features of pictures, and the text space that a ridge head maps them to."""
+    """MobileNetV2's features of pictures."""
 
-    def teach(pictures: Sequence[NDArray[np.uint8]]) -> TaughtPictures:
+    def teach(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         from pangu.evaluation.mobilenet_features import MobileNetFeatures
 
-        head: dict[str, Any] = load_file(data / TEXT_SPACE_HEAD)
-        features = MobileNetFeatures(data / PICTURE_NETWORK).extract(pictures).features.astype(np.float32)
-        return TaughtPictures(features, features @ head["proj"].numpy() + head["bias"].numpy())
+        return MobileNetFeatures(data / PICTURE_NETWORK).extract(pictures).features.astype(np.float32)
 
     return teach
 

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from ray_jobs.errors import JobError
-from ray_jobs.fit_sample_scorer import HELD_OUT, PICTURE_NETWORK, TEXT_SPACE_HEAD, find_teacher, fit, settings_of
+from ray_jobs.fit_sample_scorer import HELD_OUT, PICTURE_NETWORK, find_teacher, fit, settings_of
 
 
 @pytest.fixture
@@ -16,9 +16,8 @@ def chosen(tmp_path):
         (data / name).mkdir(parents=True)
     (data / "pairs.jsonl").write_text("")
     (data / HELD_OUT).write_text(json.dumps(["a.jpg"]))
-    for name in (TEXT_SPACE_HEAD, PICTURE_NETWORK):
-        (data / name).parent.mkdir(parents=True, exist_ok=True)
-        (data / name).write_bytes(b"")
+    (data / PICTURE_NETWORK).parent.mkdir(parents=True)
+    (data / PICTURE_NETWORK).write_bytes(b"")
     work = tmp_path / "work"
     work.mkdir()
     steps = {"text_steps": 1, "image_steps": 2, "checkpoint_every": 5, "threads": 1, "seeds": [4]}
