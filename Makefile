@@ -44,14 +44,16 @@ reliability: install
 bench: install
 	$(BIN)/python -m tests.benchmarks.run $(ROWS)
 
-# Hours on two cores: the scorer and then the base pair from nothing, resumable in WORK.
-# DATA is the folder of pairs, prompts and held-out names (see ray_jobs/fit_sample_scorer.py).
+# Hours on two cores: the scorer (three seeds), the base pair and their judge from nothing, resumable in WORK; then the
+# judge's report in WORK/report. DATA is the folder of pairs, prompts and teachers (see ray_jobs/fit_sample_scorer.py).
 WORK ?= .pangu/sample-models
 DATA ?= ../shared/data
 sample-models: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[sample-training]'
 	$(BIN)/python -m ray_jobs.fit_sample_scorer --data $(DATA) --work $(WORK)/scorer
-	$(BIN)/python -m ray_jobs.fit_base_experts --work $(WORK)/experts
+	$(BIN)/python -m ray_jobs.fit_base_experts --work $(WORK)/experts $(ARGS)
+	$(BIN)/python -m ray_jobs.fit_scene_judge --work $(WORK)/judge
+	$(BIN)/python -m ray_jobs.judge_experts --output $(WORK)/report
 
 clean:
 	rm -rf $(VENV) .pangu
