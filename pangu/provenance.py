@@ -11,14 +11,16 @@ import hashlib
 import io
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from xml.sax.saxutils import quoteattr
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from pangu.autoencoder import UInt8Images
 from pangu.errors import PanguError
+
+if TYPE_CHECKING:  # torch is not needed to mark a file
+    from pangu.autoencoder import UInt8Images
 
 TRAINED_ALGORITHMIC_MEDIA = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 PILLOW_FORMATS = {"png": "PNG", "webp": "WEBP", "jpg": "JPEG"}
@@ -109,11 +111,11 @@ class Watermark(Protocol):
 
     name: str
 
-    def embed(self, image: UInt8Images) -> UInt8Images:
+    def embed(self, image: "UInt8Images") -> "UInt8Images":
         """(H, W, 3) uint8 in and out; MarkingError when the picture cannot take the mark."""
         ...
 
-    def is_found(self, image: UInt8Images) -> bool:
+    def is_found(self, image: "UInt8Images") -> bool:
         """Whether the mark is in an (H, W, 3) uint8 picture."""
         ...
 
@@ -135,7 +137,7 @@ class MarkedPicture:
     pixels: (H, W, 3) uint8 before encoding. data: the file. encoded_sha256: of the file before it was signed.
     """
 
-    pixels: UInt8Images
+    pixels: "UInt8Images"
     data: bytes
     encoded_sha256: str
 
@@ -150,7 +152,7 @@ class Marker:
     watermark: Watermark | None = None
     signer: Signer | None = field(default=None)
 
-    def __call__(self, image: UInt8Images) -> MarkedPicture:
+    def __call__(self, image: "UInt8Images") -> MarkedPicture:
         """image: (H, W, 3) uint8 RGB.
 
         Raises:

@@ -6,12 +6,14 @@ payload in the resize and in the crop and are not offered.
 """
 
 import importlib.metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pangu.autoencoder import UInt8Images
 from pangu.provenance import MarkingError
+
+if TYPE_CHECKING:  # torch is not needed to mark a file
+    from pangu.autoencoder import UInt8Images
 
 PAYLOAD = b"PGDR"
 MIN_RIGHT_BITS = 27
@@ -47,7 +49,7 @@ class RivaGanWatermark:
         self._decoder: Any = WatermarkDecoder("bits", len(self._bits))
         self.name = f"rivaGan {payload.hex()}, invisible-watermark {importlib.metadata.version('invisible-watermark')}"
 
-    def embed(self, image: UInt8Images) -> UInt8Images:
+    def embed(self, image: "UInt8Images") -> "UInt8Images":
         """(H, W, 3) uint8 in and out.
 
         Raises:
@@ -58,14 +60,14 @@ class RivaGanWatermark:
         marked = self._encoder.encode(np.ascontiguousarray(image[..., ::-1]), "rivaGan")
         return np.ascontiguousarray(marked[..., ::-1])
 
-    def right_bits(self, image: UInt8Images) -> int:
+    def right_bits(self, image: "UInt8Images") -> int:
         """How many of the 32 bits an (H, W, 3) uint8 picture carries; 0 where it is too small to tell."""
         if image.shape[0] * image.shape[1] < MIN_PIXELS:
             return 0
         found = self._decoder.decode(np.ascontiguousarray(image[..., ::-1]), "rivaGan")
         return int((np.asarray(found) == self._bits).sum())
 
-    def is_found(self, image: UInt8Images) -> bool:
+    def is_found(self, image: "UInt8Images") -> bool:
         """Whether at least `MIN_RIGHT_BITS` agree."""
         return self.right_bits(image) >= MIN_RIGHT_BITS
 

@@ -52,7 +52,11 @@ ARTIFACTS = {
         Artifact("expert_texture", "the denoiser of the clean half"),
         Artifact("experts", "both experts as one diffusers pipeline folder"),
         Artifact("prompts", "one row per prompt"),
-        Artifact("generated_images", "one row per prompt and sample: the picture, or the reason there is none"),
+        Artifact(
+            "generated_images",
+            "one row per prompt and sample: the picture, or the reason there is none",
+            frozenset({"image"}),  # signed anew in every run; its hash before signing and that of its pixels are in
+        ),
         Artifact("metrics", "one row per metric and stratum, with its interval"),
         Artifact("dashboard", "the static site"),
     )
@@ -78,7 +82,13 @@ JOBS = {
         ),
         Job("publish_experts", ("expert_structure", "expert_texture"), "experts", "one pipeline folder with a card"),
         Job("register_prompts", (), "prompts", "reads a prompt file or writes the sample's prompts"),
-        Job("generate_images", ("experts", "prompts"), "generated_images", "structure steps, then texture steps"),
+        Job(
+            "generate_images",
+            ("prompts",),
+            "generated_images",
+            "structure steps, then texture steps",
+            optional=("experts",),
+        ),
         Job(
             "evaluate_images",
             ("generated_images", "training_set", "images", "scores"),

@@ -1,127 +1,107 @@
-"""generate_images: every prompt and sample index ends as a row, its picture decided by (prompt id, index, seed, model)."""
+"""generate_images: every prompt and sample index ends as a row, its picture decided by (prompt id, index, seed, model).
 
-import io
-import tempfile
-from pathlib import Path
-from typing import Any
+A picture is sampled, looked at by the filter, marked as made by a model, and only then stored. A row that fails on the way
+keeps its place with a reason, and the others of its batch go on.
+"""
+
+import json
+from collections import Counter
 
 import pyarrow as pa
-from PIL import Image
+from pydantic import TypeAdapter
 
-from ray_jobs.folder_versions import fetch_version
+from pangu.provenance import encode_picture
+from ray_jobs.errors import JobError
+from ray_jobs.generated_rows import GENERATED
+from ray_jobs.generation_estimate import check_budget, predict, took
+from ray_jobs.generation_marks import make_marker, model_digest
+from ray_jobs.generation_plan import SQUARE_BUCKET, PlannedPart, padding_rows, plan_parts, rows_of_part
 from ray_jobs.job import JobContext
 from ray_jobs.job_configs import GenerateImages
 from ray_jobs.manifest import Manifest
-from ray_jobs.part_runner import WorkerSetup, run_parts
-from ray_jobs.parts import read_part
+from ray_jobs.part_runner import WorkerSetup, read_plan, run_parts
+from ray_jobs.parts import PartContent, PartSummary
+from ray_jobs.tar_shards import tar_name, write_shard
 
-GENERATED = pa.schema(
-    [
-        pa.field("key", pa.string(), nullable=False),
-        pa.field("prompt_id", pa.string()),
-        pa.field("sample_index", pa.int32()),
-        pa.field("seed", pa.int64()),
-        pa.field("prompt", pa.string()),
-        pa.field("language", pa.string()),
-        pa.field("bucket", pa.int32()),
-        pa.field("style", pa.string()),
-        pa.field("attributes", pa.string()),
-        pa.field("image", pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])),
-        pa.field("width", pa.int32()),
-        pa.field("height", pa.int32()),
-        pa.field("image_sha256", pa.string()),
-        pa.field("experts", pa.string()),
-        pa.field("reason", pa.string()),
-    ]
-)
-"""``image_sha256`` is of the pixels; ``experts`` is the digest of the pair."""
+__all__ = ["GENERATED", "SQUARE_BUCKET", "GenerateWorker", "encode_picture", "run"]
 
-SQUARE_BUCKET = 5
-_PILLOW_FORMATS = {"png": "PNG", "webp": "WEBP", "jpg": "JPEG"}
+_PARTS = TypeAdapter(list[PlannedPart])
+_FAILURES = ("failed: ", "unmarked: ")
+"""How the reasons begin that are nobody's wish: the others are prompts refused and pictures blocked."""
 
 
 class GenerateWorker:
-    """Samples the prompts of one part."""
+    """Samples, filters and marks the rows of one planned part."""
 
     def __init__(self, setup: WorkerSetup) -> None:
-        """Fetch and check the pair, and load it."""
-        from pangu.generate import Generator
-        from pangu.pipeline import load_experts
-        from ray_jobs.device import torch_device
+        """Read the plan, fetch and check the model, and load it."""
+        from ray_jobs.generation_worker import ImageMaker
 
         assert isinstance(setup.config, GenerateImages)
         self.config, self.store, self.prompts = setup.config, setup.store, setup.inputs["prompts"]
-        self.experts = setup.inputs["experts"].digest
-        with tempfile.TemporaryDirectory(prefix="pangu-experts-") as name:
-            folder = fetch_version(setup.store, setup.inputs["experts"], Path(name))
-            pipeline = load_experts(folder, torch_device(setup.config.runtime))
-        self.generator = Generator(pipeline, rows_per_batch=setup.config.batch_size)
+        stored = read_plan(setup.store, setup.prefix)
+        assert stored is not None
+        self.plan = {part.name: part for part in _PARTS.validate_python(stored["details"])}
+        self.maker = ImageMaker(setup.store, setup.config, setup.inputs.get("experts"))
 
-    def __call__(self, part: str) -> pa.Table:
-        """All rows of a part of ``prompts``, times the samples wanted of each."""
-        prompts = read_part(self.store, self.prompts, part).to_pylist()
-        rows = [self._row(prompt, index) for prompt in prompts for index in range(self.config.samples_per_prompt)]
-        wanted = []
-        for row in rows:
-            if row["reason"] is None:
-                request = self._request(row)
-                try:
-                    self.generator.check(request)
-                except ValueError as error:
-                    row["reason"] = f"refused: {error}"
-                    continue
-                wanted.append((row, request))
-        for (row, _), made in zip(wanted, self.generator.generate([request for _, request in wanted]), strict=True):
-            data = encode_picture(Image.fromarray(made.image), self.config.encode_format)
-            row["image"] = {"bytes": data, "path": f"{row['key'].replace('/', '-')}.{self.config.encode_format}"}
-            row["height"], row["width"] = made.image.shape[:2]
-            row["image_sha256"] = made.sha256
-        return pa.Table.from_pylist(rows, schema=GENERATED)
-
-    def _row(self, prompt: dict[str, Any], index: int) -> dict[str, Any]:
-        from pangu.generate import row_seed
-
-        carried = {name: prompt[name] for name in ("prompt_id", "prompt", "language", "style", "attributes", "reason")}
-        bucket = SQUARE_BUCKET if prompt["bucket"] is None else prompt["bucket"]
-        return (
-            dict.fromkeys(GENERATED.names)
-            | carried
-            | {
-                "key": f"{prompt['prompt_id']}/{index}",
-                "sample_index": index,
-                "seed": row_seed(prompt["prompt_id"], index, self.config.run_seed),
-                "bucket": bucket,
-                "experts": self.experts,
-            }
-        )
-
-    def _request(self, row: dict[str, Any]) -> Any:  # noqa: ANN401 pangu is imported where models are wanted
-        from pangu.generate import GenerationRequest
-
-        styles = dict(self.config.style_scales)
-        if row["style"] is not None and self.config.prompt_style_scale:
-            styles[row["style"]] = self.config.prompt_style_scale
-        return GenerationRequest(
-            key=row["key"],
-            prompt=row["prompt"],
-            seed=row["seed"],
-            bucket=row["bucket"],
-            steps=self.config.steps,
-            guidance=self.config.guidance,
-            styles=styles,
-        )
-
-
-def encode_picture(picture: Image.Image, encode_format: str) -> bytes:
-    """An encoded file; PNG and WebP keep every pixel."""
-    buffer = io.BytesIO()
-    settings: dict[str, Any] = {"lossless": True} if encode_format == "webp" else {}
-    picture.save(buffer, _PILLOW_FORMATS[encode_format], **({"quality": 95} if encode_format == "jpg" else settings))
-    return buffer.getvalue()
+    def __call__(self, part: str) -> PartContent:
+        """All rows of a planned part."""
+        planned = rows_of_part(self.store, self.prompts, self.config, self.plan[part])
+        rows = [self.maker.begin_row(prompt, index) for prompt, index in planned]
+        self.maker.fill(rows)
+        beside = {}
+        if self.config.container == "webdataset" and any(row["image"] for row in rows):
+            beside[tar_name(part)] = write_shard(rows)
+            for row in rows:
+                if row["image"] is not None:
+                    row["image"] = {"bytes": None, "path": row["image"]["path"]}
+        return PartContent(pa.Table.from_pylist(rows, schema=GENERATED), beside)
 
 
 def run(context: JobContext[GenerateImages]) -> Manifest:
-    """One part of the prompts after the other."""
-    names = [part.name for part in context.input("prompts").parts]
-    summaries = run_parts(context, names, GenerateWorker)
-    return context.commit_parts(summaries, facts={"experts": context.input("experts").key})
+    """Plan, check the budget, make what is missing, and store what was predicted beside what it took."""
+    config, prompts = context.config, context.input("prompts")
+    stored = read_plan(context.store, context.prefix)
+    parts = (
+        _PARTS.validate_python(stored["details"]) if stored is not None else plan_parts(context.store, prompts, config)
+    )
+    predicted = predict(context.plan, context.store, parts, may_probe=config.budget.needs_speed)
+    check_budget(predicted, config.budget)
+    mark = describe_mark(config, context.plan.inputs.get("experts"))
+    context.progress.rows_are = "images"
+    before = {name.rsplit("/", 1)[1] for name in context.store.names(f"{context.prefix}/parts")}
+    names = [part.name for part in parts]
+    details = _PARTS.dump_python(parts, mode="json")
+    summaries = run_parts(context, names, GenerateWorker, details=details)
+    _check_failures(summaries, config)
+    groups = {part.group for part in parts if not part.group.refused}
+    facts = {
+        "experts": context.input("experts").key if config.model == "experts" else config.model,
+        "container": config.container,
+        "mark": mark,
+        "output_filter": config.output_filter.model_dump(mode="json") if config.output_filter.factory else None,
+        "batches": {"groups": len(groups), "padding_rows": padding_rows(parts, config.batch_size)},
+        "predicted": predicted.model_dump(mode="json"),
+        "took": took(context, [summary for summary in summaries if summary.part.name not in before]),
+    }
+    return context.commit_parts(summaries, facts=facts)
+
+
+def describe_mark(config: GenerateImages, experts: Manifest | None) -> dict[str, str]:
+    """What the files of this run carry. A ValueError where keys or libraries are missing, before any work."""
+    return make_marker(config, model_digest(config, experts)).facts()
+
+
+def _check_failures(summaries: list[PartSummary], config: GenerateImages) -> None:
+    """Raise JobError when too many pictures failed: the parts stay, the version is not committed."""
+    reasons: Counter[str] = Counter()
+    for summary in summaries:
+        reasons.update({name: number for name, number in summary.counts.items() if name != "kept"})
+    total = reasons.pop("in", 0)
+    failed = {name: number for name, number in reasons.items() if name.startswith(_FAILURES)}
+    if sum(failed.values()) > config.max_failed_share * total:
+        shown = json.dumps(dict(Counter(failed).most_common(3)), ensure_ascii=False)
+        raise JobError(
+            f"generate_images: {sum(failed.values())} of {total} pictures failed, which is above max_failed_share = "
+            f"{config.max_failed_share}: {shown}"
+        )

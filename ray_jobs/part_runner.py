@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,7 +19,7 @@ from ray_jobs.job import JobContext
 from ray_jobs.job_configs import JobConfig, Runtime
 from ray_jobs.kill_points import kill_point
 from ray_jobs.manifest import Manifest
-from ray_jobs.parts import PartSummary, not_digested, read_summary, write_part
+from ray_jobs.parts import PartContent, PartSummary, not_digested, read_summary, write_part
 from ray_jobs.store import Store
 
 
@@ -30,21 +30,30 @@ class WorkerSetup:
     store: Store
     config: JobConfig
     inputs: dict[str, Manifest]
+    prefix: str = ""
+    """Where the new version's files go in the store."""
 
 
 class PartWorker(Protocol):
     """One part in, its rows out."""
 
-    def __call__(self, part: str) -> pa.Table:
-        """All rows of the named part: kept ones, and dropped ones with their reason."""
+    def __call__(self, part: str) -> pa.Table | PartContent:
+        """All rows of the named part: kept ones, and dropped ones with their reason; files beside them if any."""
         ...
 
 
 def run_parts(
-    context: JobContext[Any], parts: Sequence[str], worker: type[Any], unit: str = "parts"
+    context: JobContext[Any],
+    parts: Sequence[str],
+    worker: type[Any],
+    unit: str = "parts",
+    details: Mapping[str, Any] | None = None,
 ) -> list[PartSummary]:
-    """Do every part that is not stored yet and give the summaries of all, in part order."""
-    _write_plan(context, parts)
+    """Do every part that is not stored yet and give the summaries of all, in part order.
+
+    details: stored with the plan, for workers that must know more of a part than its name (see `read_plan`).
+    """
+    _write_plan(context, parts, details)
     stored = {name.rsplit("/", 1)[1] for name in context.store.names(f"{context.prefix}/parts")}
     missing = [part for part in parts if part not in stored]
     rows_done = 0
@@ -59,10 +68,20 @@ def run_parts(
     return sorted(summaries, key=lambda summary: summary.part.name)
 
 
-def _write_plan(context: JobContext[Any], parts: Sequence[str]) -> None:
+def read_plan(store: Store, prefix: str) -> dict[str, Any] | None:
+    """The stored plan of a version (``job``, ``parts`` and, if there are any, ``details``), or None."""
+    try:
+        found: dict[str, Any] = json.loads(store.read(f"{prefix}/plan.json"))
+    except FileNotFoundError:
+        return None
+    return found
+
+
+def _write_plan(context: JobContext[Any], parts: Sequence[str], details: Mapping[str, Any] | None) -> None:
     """Fix the plan before any work; a resumed run must find the same one."""
     name = f"{context.prefix}/plan.json"
-    plan = json.dumps({"job": context.plan.job.name, "parts": list(parts)}).encode()
+    fields = {"job": context.plan.job.name, "parts": list(parts)} | ({"details": details} if details else {})
+    plan = json.dumps(fields).encode()
     kill_point("plan.before_create")
     try:
         context.store.create(name, plan)
@@ -73,7 +92,7 @@ def _write_plan(context: JobContext[Any], parts: Sequence[str]) -> None:
 
 
 def _schedule(context: JobContext[Any], missing: list[str], worker: type[Any]) -> Iterator[dict[str, Any]]:
-    setup = WorkerSetup(context.store, context.config, dict(context.plan.inputs))
+    setup = WorkerSetup(context.store, context.config, dict(context.plan.inputs), context.prefix)
     dataset = _over_parts(context, missing, _PartTask, (setup, worker, context.prefix, context.artifact))
     for row in dataset.iter_rows():
         yield json.loads(row["line"])
@@ -81,7 +100,7 @@ def _schedule(context: JobContext[Any], missing: list[str], worker: type[Any]) -
 
 def map_parts(context: JobContext[Any], parts: Sequence[str], worker: type[Any]) -> Iterator[pa.Table]:
     """A worker's table for every part, as they come; nothing is stored. For small tables, such as features."""
-    setup = WorkerSetup(context.store, context.config, dict(context.plan.inputs))
+    setup = WorkerSetup(context.store, context.config, dict(context.plan.inputs), context.prefix)
     dataset = _over_parts(context, parts, _PassingTask, (setup, worker))
     done = 0
     for batch in dataset.iter_batches(batch_size=1):
@@ -161,8 +180,9 @@ class _PartTask:
         lines = []
         for part in batch["part"]:
             started = time.monotonic()
-            table = self.worker(str(part))
-            write_part(self.store, self.prefix, str(part), table, self.leave_out)
+            made = self.worker(str(part))
+            table, beside = (made.table, made.beside) if isinstance(made, PartContent) else (made, {})
+            write_part(self.store, self.prefix, str(part), table, self.leave_out, beside)
             line = {"part": str(part), "rows": table.num_rows, "seconds": time.monotonic() - started}
             lines.append(json.dumps(line))
         return {"line": lines}
@@ -179,6 +199,7 @@ class _PassingTask:
         streams = []
         for part in batch["part"]:
             table = self.worker(str(part))
+            assert isinstance(table, pa.Table)
             sink = pa.BufferOutputStream()
             with pa.ipc.new_stream(sink, table.schema) as stream:
                 stream.write_table(table)

@@ -8,7 +8,8 @@ import hashlib
 import io
 import json
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -20,6 +21,7 @@ from ray_jobs.kill_points import kill_point
 from ray_jobs.manifest import Manifest, Part
 from ray_jobs.row_digest import RowDigest
 from ray_jobs.store import Store
+from ray_jobs.tar_shards import fill_pictures, tar_name
 
 ROW_GROUP_ROWS = 64
 _META = b"pangu.part"
@@ -32,6 +34,14 @@ class PartSummary:
     part: Part
     digest: RowDigest
     counts: dict[str, int]
+
+
+@dataclass(frozen=True)
+class PartContent:
+    """A part's rows and the files that go beside it: name (with no folder) to bytes."""
+
+    table: pa.Table
+    beside: Mapping[str, bytes]
 
 
 def num_parts_for(rows: int, rows_per_part: int) -> int:
@@ -83,8 +93,18 @@ def merge_counts(counts: Sequence[dict[str, int]]) -> dict[str, int]:
     return dict(total)
 
 
-def write_part(store: Store, prefix: str, name: str, table: pa.Table, not_digested: Collection[str]) -> PartSummary:
-    """Store one part create-only. If it is already there (another worker, an earlier run), that one counts."""
+def write_part(
+    store: Store,
+    prefix: str,
+    name: str,
+    table: pa.Table,
+    not_digested: Collection[str],
+    beside: Mapping[str, bytes] | None = None,
+) -> PartSummary:
+    """Store one part create-only. If it is already there (another worker, an earlier run), that one counts.
+
+    beside: files that the rows point into; stored first, so that a stored part has them.
+    """
     digest = RowDigest().add_table(table, not_digested)
     counts = count_reasons(table)
     note = json.dumps({"digest": digest.to_text(), "counts": counts})
@@ -94,6 +114,9 @@ def write_part(store: Store, prefix: str, name: str, table: pa.Table, not_digest
     data = sink.getvalue()
     path = f"{prefix}/parts/{name}"
     kill_point("part.before_create")
+    for file, content in (beside or {}).items():
+        with suppress(AlreadyStored):
+            store.create(f"{prefix}/beside/{file}", content)
     try:
         store.create(path, data)
     except AlreadyStored:
@@ -115,9 +138,12 @@ def _describe(name: str, data: bytes, rows: int) -> Part:
 
 
 def read_part(store: Store, version: Manifest, name: str, columns: list[str] | None = None) -> pa.Table:
-    """One part's rows."""
+    """One part's rows, pictures from the tar beside it where they stand there."""
     data = store.read(f"{version.prefix}/{version.folder}/{name}")
-    return pq.read_table(io.BytesIO(data), columns=columns, use_threads=False).replace_schema_metadata(None)
+    table = pq.read_table(io.BytesIO(data), columns=columns, use_threads=False).replace_schema_metadata(None)
+    if version.facts.get("container") == "webdataset" and "image" in table.column_names:
+        return fill_pictures(table, lambda: store.read(f"{version.prefix}/beside/{tar_name(name)}"))
+    return table
 
 
 def read_rows(store: Store, version: Manifest, columns: list[str] | None = None) -> pa.Table:

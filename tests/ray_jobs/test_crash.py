@@ -36,7 +36,7 @@ FOLDER_POINTS = tuple(p for p in KILL_POINTS if p.startswith("files."))
 WORKERS = 2
 NUM_PROMPTS = 40
 PART_S = 0.15  # long enough to be killed in
-SETTINGS = {"steps": 1, "batch_size": 4, "runtime": {"workers": WORKERS, "cpus_per_worker": 0.5}}
+SETTINGS = {"steps": 1, "batch_size": 4, "images_per_part": 4, "runtime": {"workers": WORKERS, "cpus_per_worker": 0.5}}
 
 
 class NamedPixels:

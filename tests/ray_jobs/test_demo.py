@@ -30,6 +30,7 @@ rows_per_part = 2
 [generate_images]
 steps = 10
 batch_size = 2
+images_per_part = 2
 """
 
 
