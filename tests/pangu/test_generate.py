@@ -74,7 +74,7 @@ def test_each_expert_runs_just_the_timesteps_it_owns_with_every_sampler(pipeline
 def test_solvers_restart_at_the_hand_over_and_at_the_edges_of_the_interval(pipeline, monkeypatch):
     """Eight steps at 999, 874, 749, 624, | 499, 374, 249, 124; the interval [300, 800) begins and ends within them."""
     restarts = []
-    monkeypatch.setattr(DdimSampler, "restart", restarts.append)
+    monkeypatch.setattr(DdimSampler, "restart", lambda sampler: restarts.append(sampler))
     plain = make_requests()[0].model_copy(update={"steps": 8})
     for change, count in [({}, 1), ({"guidance_interval": (300, 800)}, 3), ({"steps": 1}, 0)]:
         restarts.clear()
