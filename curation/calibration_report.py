@@ -46,10 +46,11 @@ FEW_PICTURES = 200
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What is known of each used picture, (N,) each; `logits` by heads that did not learn from it."""
+    """What is known of each used picture, (N,) each; `logits` and `scale_logits` as `style_probe.ProbeFit` has them."""
 
     sha256s: Sequence[str]
     logits: Floats
+    scale_logits: Floats
     truth: Truth
     folds: Ints
     units: Ints
@@ -103,6 +104,7 @@ def calibrate(held: HeldOut, settings: BandSettings, method: Method = "platt", s
     band = choose_band(probabilities, held.truth, settings)
     decisions, bands = cross_fit_band(probabilities, held.truth, held.folds, settings)
     raw = 1 / (1 + np.exp(-np.clip(held.logits, -500, 500)))
+    figures, raw_figures = (_figures(told, held.truth, weights) for told in (probabilities, raw))
     share = float(np.average(held.truth, weights=weights))
     strata = {"label": stratum_table(held.labels, probabilities, held.truth, decisions, settings.confidence)}
     for kind, told in (("source", held.sources), ("group", held.groups)):
@@ -110,7 +112,7 @@ def calibrate(held: HeldOut, settings: BandSettings, method: Method = "platt", s
             names = [name if name is not None else "(none)" for name in told]
             strata[kind] = stratum_table(names, probabilities, held.truth, decisions, settings.confidence)
     return Calibration(
-        scale=fit_scale(held.logits, held.truth, weights, method),
+        scale=fit_scale(held.scale_logits, held.truth, weights, method),
         method=method,
         band=band,
         band_settings=settings,
@@ -120,15 +122,27 @@ def calibrate(held: HeldOut, settings: BandSettings, method: Method = "platt", s
         bands_of_folds=tuple((one.low, one.high) for one in bands),
         area=area_under_curve(held.logits, held.truth),
         area_interval=area_interval(held.logits, held.truth, held.units, seed=seed),
-        figures=_figures(probabilities, held.truth, weights),
-        raw_figures=_figures(raw, held.truth, weights),
+        figures=figures,
+        raw_figures=raw_figures,
         told_share_brier=share * (1 - share),
         error_if_perfect=perfect_calibration_error(probabilities, weights, seed=seed),
         reliability=reliability_table(probabilities, held.truth, weights),
         reliability_in_doubt=middle_table(probabilities, held.truth, weights),
         strata=strata,
-        warnings=tuple(_warnings(held, probabilities, band, decisions, strata, settings)),
+        warnings=(
+            *_scale_warnings(figures, raw_figures),
+            *_warnings(held, probabilities, band, decisions, strata, settings),
+        ),
     )
+
+
+def _scale_warnings(figures: Figures, raw_figures: Figures) -> list[str]:
+    if figures.log_loss <= raw_figures.log_loss:
+        return []
+    return [
+        f"scaling did not help on held-out folds (log loss {figures.log_loss:.4f}, before {raw_figures.log_loss:.4f}): the "
+        "folds differ from each other, so the probabilities of another pool may be off too"
+    ]
 
 
 def _figures(probabilities: Floats, truth: Truth, weights: Floats) -> Figures:
@@ -160,9 +174,9 @@ def _warnings(
             share = share if name == "other" else 1 - share
         needed = num_needed(settings.precision, settings.confidence, share)
         if number < needed:
-            side = "negative" if (name == "other") == (share is None) else "positive"
+            shown = "negative" if (name == "other") == (share is None) else "positive"
             found.append(
-                f"{number} {name} pictures cannot show a precision of {settings.precision} on the {side} side, however "
+                f"{number} {name} pictures cannot show a precision of {settings.precision} on the {shown} side, however "
                 f"good the head: {needed} without an error are needed"
             )
     published = measure_band(probabilities, held.truth, band.low, band.high, settings)

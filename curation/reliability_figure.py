@@ -74,10 +74,10 @@ def draw_reliability(
         plot.text(0.5, 1.025, title, "mb", size=14)
     left.line([(0, 0), (1, 1)], _INK, 0.8)
     words = ("all pictures, in bins of equal numbers", f"those between {MIDDLE[0]} and {MIDDLE[1]}")
-    for table, colour, height, text in zip(tables, (_ALL, _DOUBT), (0.965, 0.915), words, strict=True):
+    for table, colour, height, text in zip(tables, (_ALL, _DOUBT), (0.145, 0.095), words, strict=True):
         _draw_bins(left, table, colour)
-        left.text(0.03, height, text, "lm", colour)
-    left.text(0.03, 0.865, "bars: 95 % interval of the share true", "lm")
+        left.text(0.97, height, text, "rm", colour)
+    left.text(0.97, 0.045, "bars: 95 % interval of the share true", "rm")
     _draw_histogram(right, probabilities, truth)
     for plot in (left, right):
         plot.box((0, 1), (0, 1), None, _INK)

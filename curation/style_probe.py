@@ -42,11 +42,16 @@ class ProbeSettings(BaseModel):
 
 @dataclass(frozen=True)
 class ProbeFit:
-    """`head` learned from all pictures; `logits` (N,) are each picture's by a head that did not see its fold."""
+    """`head` learned from all pictures; `logits` (N,) are each picture's by a head that did not see its fold.
+
+    For `logits` each fold's strength was chosen without it too: figures come from these. `scale_logits` are all at the
+    `strength` of `head`, whose scale they have: its calibration comes from these.
+    """
 
     head: FittedHead
     strength: float
     logits: Floats
+    scale_logits: Floats
     strengths_of_folds: tuple[float, ...]
     loss_of_strength: dict[float, float]
     num_unconverged: int
@@ -164,11 +169,15 @@ def fit_probe(
     for fold in range(num_folds):
         total += _losses(outer[(fold,)], embeddings, is_positive, folds == fold, settings.balance)
     best = strengths[int(total.argmin())]
+    scale_logits = np.zeros(len(folds))
+    for fold in range(num_folds):
+        scale_logits[folds == fold] = outer[(fold,)][strengths.index(best)](embeddings[folds == fold])
     heads, failures = _fit_path(embeddings, is_positive, [one for one in strengths if one <= best], settings.balance)
     return ProbeFit(
         head=heads[-1],
         strength=best,
         logits=logits,
+        scale_logits=scale_logits,
         strengths_of_folds=tuple(chosen),
         loss_of_strength={one: float(loss) for one, loss in zip(strengths, total, strict=True)},
         num_unconverged=unconverged + failures,

@@ -4,14 +4,18 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from ray_jobs.config import job_settings, parse_assignments
 from ray_jobs.errors import JobError
+from ray_jobs.fit_style_classifier import fit_style
 from ray_jobs.store import STORE_VARIABLE, Store
+
+if TYPE_CHECKING:
+    from ray_jobs.job import JobPlan
 
 app = typer.Typer(
     add_completion=False,
@@ -36,6 +40,9 @@ def run(
     settings: Annotated[
         str | None, typer.Option(help="all settings as one JSON object, instead of preset and --set")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="say what the run would take, and do nothing (generate_images)")
+    ] = False,
     store: StoreOption = None,
 ) -> None:
     """Run one job here, unless its version is already in the store."""
@@ -45,12 +52,27 @@ def run(
     opened = Store.from_environment(store)
     values = json.loads(settings) if settings else job_settings(job, preset, parse_assignments(assignments or []))
     plan = plan_job(job, values, parse_references(inputs or []), opened)
+    if dry_run:
+        _predict(plan, opened)
+        return
     outcome = run_job(plan, opened)
     found = outcome.manifest
     state = "is already there" if outcome.skipped else f"made in {found.seconds:.1f} s"
     counts = ", ".join(f"{name} {number}" for name, number in found.counts.items())
     sys.stdout.write(f"{found.artifact}@{found.key} {state}: {found.rows} rows, {len(found.parts)} files; {counts}\n")
     sys.stdout.write(RESULT_PREFIX + outcome.to_json() + "\n")
+
+
+def _predict(plan: "JobPlan", store: Store) -> None:
+    from ray_jobs.job_configs import GenerateImages
+
+    if not isinstance(plan.config, GenerateImages):
+        raise ValueError(f"--dry-run: {plan.job.name} cannot predict what it takes; accepted is generate_images")
+    from ray_jobs.generation_estimate import check_budget, predict_plan
+
+    estimate = predict_plan(plan, store)
+    sys.stdout.write(f"{plan.job.gives}@{plan.key} would take\n{estimate.to_text()}")
+    check_budget(estimate, plan.config.budget)
 
 
 def parse_references(inputs: list[str]) -> dict[str, str]:
@@ -112,6 +134,9 @@ def promote(
     manifest = versions.resolve(reference)
     versions.promote(manifest, alias)
     sys.stdout.write(f"{manifest.artifact}@{alias} is now {manifest.key}\n")
+
+
+app.command("fit-style")(fit_style)
 
 
 def _register_platform_commands() -> None:

@@ -68,6 +68,7 @@ def test_held_out_values_are_those_of_a_head_that_did_not_see_the_fold():
         held = folds == fold
         alone = LogisticRegression(C=10.0, max_iter=3000, tol=1e-5).fit(rows[~held].astype(np.float64), truth[~held])
         np.testing.assert_allclose(found.logits[held], alone.decision_function(rows[held]), atol=2e-3)
+    assert np.array_equal(found.scale_logits, found.logits)
     assert found.strengths_of_folds == (10.0,) * 5 and found.num_unconverged == 0
 
 
