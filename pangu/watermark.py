@@ -1,8 +1,15 @@
 """A watermark in the pixels, through the library invisible-watermark: its RivaGAN method, whose networks it carries.
 
-Measured on 10 photos of 384 px: PSNR 40.3 dB or more; of 32 bits at least 28 right after JPEG at quality 75, after a resize
-to 0.75 and after a crop of 5 % of each side, each alone. The library's frequency methods (dwtDct, dwtDctSvd) lose their
-payload in the resize and in the crop and are not offered.
+Found again, at 352 px and 27 right bits of 32, each damage alone:
+
+| pictures | none | JPEG q75 | resize 0.75 | 5 % cropped |
+|---|---|---|---|---|
+| 40 photos of COCO | 40 | 40 | 39 | 40 |
+| 20 product photos on white | 20 | 14 | 14 | 19 |
+
+PSNR was 40.3 dB or more on 10 of the photos. So it holds in photographs, less so in flat pictures; a picture that does not
+even hold the mark undamaged is refused (`Marker`). In 60 unmarked pictures at most 24 bits agreed by chance. The library's
+frequency methods (dwtDct, dwtDctSvd) lose their payload in the resize and in the crop, and are not offered.
 """
 
 import importlib.metadata

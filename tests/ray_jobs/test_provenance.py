@@ -132,22 +132,24 @@ def watermark():
 
 
 @pytest.mark.reliability(25)
-def test_the_watermark_survives_what_pictures_go_through(picture, watermark):
-    noisy = np.clip(picture + np.random.default_rng(0).normal(0, 6, picture.shape), 0, 255).astype(np.uint8)
-    marked = watermark.embed(noisy)
-    error = np.mean((marked.astype(float) - noisy) ** 2)
+def test_the_watermark_survives_what_photographs_go_through(watermark):
+    from skimage.data import astronaut
+
+    photograph = np.asarray(Image.fromarray(astronaut()).resize((352, 352)))
+    marked = watermark.embed(photograph)
+    error = np.mean((marked.astype(float) - photograph) ** 2)
     assert 10 * np.log10(255**2 / error) >= 40
-    assert np.array_equal(watermark.embed(noisy), marked)
+    assert np.array_equal(watermark.embed(photograph), marked), "equal pixels are marked equally"
     buffer = io.BytesIO()
     Image.fromarray(marked).save(buffer, "JPEG", quality=75)
-    height, width = marked.shape[:2]
-    changed = {
+    damaged = {
+        "none": marked,
         "jpeg": np.asarray(Image.open(buffer)),
-        "crop": marked[height // 40 : -height // 40, width // 40 : -width // 40],
+        "resize": np.asarray(Image.fromarray(marked).resize((264, 264), Image.Resampling.BICUBIC)),
+        "crop": np.ascontiguousarray(marked[9:-9, 9:-9]),
     }
-    for name, image in {"none": marked, **changed}.items():
-        assert watermark.is_found(np.ascontiguousarray(image)) or image.shape[0] * image.shape[1] < 65536, name
-    assert not watermark.is_found(noisy)
+    assert [name for name, image in damaged.items() if not watermark.is_found(image)] == []
+    assert not watermark.is_found(photograph)
 
 
 def test_a_picture_too_small_for_the_watermark_is_not_written(watermark):
