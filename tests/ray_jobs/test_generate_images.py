@@ -1,6 +1,7 @@
 """The generation job around a real, narrow pair: full batches, poison rows, marks, filters, containers, predictions."""
 
 import copy
+import importlib.util
 import io
 import json
 import tarfile
@@ -22,8 +23,9 @@ from ray_jobs.generate_images import GENERATED, GenerateWorker, _check_failures,
 from ray_jobs.generation_configs import Budget, GenerateImages
 from ray_jobs.generation_estimate import Estimate, check_budget, find_speed, predict
 from ray_jobs.generation_plan import padding_rows, plan_parts, rows_of_part
-from ray_jobs.generation_worker import make_each
+from ray_jobs.generation_worker import load_model, make_each
 from ray_jobs.job import JobContext, plan_job, run_job
+from ray_jobs.job_configs import digest_of_path
 from ray_jobs.part_runner import WorkerSetup
 from ray_jobs.parts import PartSummary, read_part, read_rows
 from ray_jobs.progress import PREFIX, Progress
@@ -380,6 +382,35 @@ def test_budget_part_size_and_places_of_keys_are_not_in_the_key(job, tmp_path):
     assert {job.plan(**base | other).key for other in same} == {key}
     others = [{"encode_quality": 5}, {"mark": {"system": "x"}}, {"container": "webdataset"}, {"sampler": "unipc"}]
     assert len({key, *(job.plan(**base | other).key for other in others)}) == 5
+
+
+@pytest.fixture(scope="module")
+def make_pipeline():
+    """make(family): a small pipeline of the real class with random weights, as the generator's own tests build it."""
+    path = Path(__file__).parents[1] / "pangu" / "test_diffusers_generator.py"
+    spec = importlib.util.spec_from_file_location("tiny_diffusers_pipelines", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return lambda family: module.FAMILIES[family]()
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:diffusers")
+@pytest.mark.parametrize("family", ["sd", "sdxl", "pixart"])
+def test_a_plain_diffusers_folder_generates_through_the_same_job(tmp_path, job, make_pipeline, monkeypatch, family):
+    from ray_jobs import generation_worker
+
+    folder = tmp_path / "my model"
+    make_pipeline(family).save_pretrained(folder)
+    monkeypatch.setattr(generation_worker, "load_model", load_model)
+    job.register([{"prompt": "a red ball"}, {"prompt": "a box", "size": "32x16"}, {"prompt": "a hat", "bucket": 3}])
+    manifest = job.generate(model=str(folder), size="16x16", steps=2)
+    rows = {row["prompt"]: row for row in read_rows(job.store, manifest).to_pylist()}
+    assert "experts" not in manifest.inputs and str(tmp_path) not in json.dumps(manifest.config)
+    assert (rows["a red ball"]["width"], rows["a red ball"]["height"]) == (16, 16)
+    assert (rows["a box"]["width"], rows["a box"]["height"]) == (32, 16)
+    assert rows["a hat"]["reason"].startswith("refused: bucket: the model has no bucket table")
+    digest = digest_of_path(folder)
+    assert rows["a box"]["experts"] == digest and read_origin(rows["a box"]["image"]["bytes"]).version == digest
 
 
 def test_member_names_are_safe_and_unique():
