@@ -169,11 +169,14 @@ def trend_figure(
         statement = f"the {style} rate never falls; {len(steps) - flat} of {len(steps)} steps rise"
     else:
         statement = f"the {style} rate rises at every one of {len(steps)} steps"
+    means = [float(row.mean()) for row in probability]
+    if all(before < after for before, after in pairwise(means)):
+        statement += "; the mean probability rises at every step"
     return TrendFigure(
         style=style,
         scales=list(scales),
         rates=rates,
-        probabilities=[float(row.mean()) for row in probability],
+        probabilities=means,
         kept=dict(kept),
         rise=rise,
         statement=statement,

@@ -77,5 +77,6 @@ def test_a_trend_says_whether_it_is_monotone(rates, said):
     is_style = np.stack([np.arange(8) < 8 * rate for rate in rates]).astype(float)
     trend = trend_figure("cartoon", [0, 3, 6], is_style, is_style * 0.9, {"shape": [1, 1, 1]})
     assert said in trend.statement
+    assert ("probability rises at every step" in trend.statement) == (rates[1] < rates[2])
     assert trend.rise.value == pytest.approx(rates[-1] - rates[0]) and trend.rise.low > 0
     assert trend.probabilities == pytest.approx([0.9 * rate for rate in rates])
