@@ -3,7 +3,7 @@
 ``python -m ray_jobs.fit_sample_scorer --data FOLDER --work FOLDER`` goes on from whatever the work folder holds, and may be
 stopped at any moment: at most `--checkpoint-every` steps are lost. The data folder holds `pairs.jsonl`, `images/`,
 `prompts/`, `weights/mini-clip-head/heldout_images.json` (the photographs kept back) and `weights/coral-mobilenet` (the image
-tower's teacher). The text tower's teacher comes with the extra `sample-training`. About eighty minutes of one core a seed;
+tower's teacher). The text tower's teacher comes with the extra `sample-training`. About an hour of one core a seed;
 the first seed's weights are published, with every seed's figures on the card.
 """
 
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--teacher", type=Path, help="a transformers folder; the extra's all-MiniLM-L6-v2 by default")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--text-steps", type=int, default=650)
-    parser.add_argument("--image-steps", type=int, default=9500, help="in all, those before a resume included")
+    parser.add_argument("--image-steps", type=int, default=7600, help="in all, those before a resume included")
     parser.add_argument("--checkpoint-every", type=int, default=200)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument(
