@@ -36,7 +36,7 @@ without saying so.
 
 ## Figures on what was kept back
 
-The worst of {num_seeds} seeds counts; the weights here are those of seed {first}.
+Seeds: {num_seeds}; the worst counts; the weights here are those of seed {first}.
 
 | what | worst | seeds | chance | ceiling | pictures |
 |---|---|---|---|---|---|

@@ -115,7 +115,7 @@ def test_fitting_publishes_a_scorer_with_heads_and_goes_on_where_it_stood(settin
         values = head.load(published / f"{file}.safetensors", scorer.fingerprint)(embeddings)
         assert np.isfinite(values).all()
     card = (published / "README.md").read_text(encoding="utf-8")
-    assert "The worst of 2 seeds counts" in card
+    assert "Seeds: 2; the worst counts" in card
     assert "proxy for technical quality, not taste" in card
 
     before = torch.load(settings.work_folder / "image.pt", weights_only=True)
