@@ -93,7 +93,8 @@ JOBS = {
             "evaluate_images",
             ("generated_images", "training_set", "images", "scores"),
             "metrics",
-            "KID, inception score and CLIP score with intervals",
+            "KID, inception score, CLIP score and others with intervals",
+            code_version=2,
         ),
         Job(
             "publish_dashboard",

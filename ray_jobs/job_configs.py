@@ -187,17 +187,24 @@ SCENE_CLASSES = ("ball", "box", "star", "heart", "tree", "house", "fish", "car")
 
 
 class EvaluateImages(JobConfig):
-    """Which feature network and which intervals."""
+    """Which feature networks, which reference, which intervals. A network whose path is not given is left out."""
 
-    scorer: str = "sample"
+    threads_decide: ClassVar[bool] = True
+    scorer: str = Field("sample", description="'sample', a local open_clip folder, or hub id@revision")
+    aesthetic_head: str | None = Field(None, description="safetensors head; the scorer folder's own where it has one")
+    cartoon_head: str | None = Field(None, description="safetensors head; the scorer folder's own where it has one")
+    chinese_scorer: str | None = Field(None, description="open_clip folder of a Chinese CLIP, for the CN-CLIP score")
     inception_weights: str | None = Field(None, description="torch-fidelity's Inception weights, for FID")
+    mobilenet_weights: str | None = Field(None, description="safetensors file of MobileNetV2 in int8")
+    dinov2: str | None = Field(None, description="DINOv2 folder in transformers' format, for FD-DINOv2")
     classes: tuple[str, ...] = Field(SCENE_CLASSES, description="what the scorer tells apart for the inception score")
     num_reference: int = Field(2000, ge=2, description="kept pictures of the training set to compare with")
     seed: int = 0
 
     def paths(self) -> Iterable[str]:
         """Weights decide by content."""
-        return ("scorer", "inception_weights")
+        heads = ("aesthetic_head", "cartoon_head")
+        return ("scorer", *heads, "chinese_scorer", "inception_weights", "mobilenet_weights", "dinov2")
 
 
 class PublishDashboard(JobConfig):
