@@ -13,7 +13,9 @@ from pangu.evaluation.dashboard.content import (
 )
 from pangu.evaluation.dashboard.site import write_site
 from pangu.evaluation.metrics import MetricRow
+from pangu.evaluation.regression import AlarmRow
 from ray_jobs import dashboard_pages
+from ray_jobs.evaluation_alarms import decide_alarms, nights_of
 from ray_jobs.job import JobContext
 from ray_jobs.job_configs import PublishDashboard
 from ray_jobs.manifest import Manifest, environment
@@ -44,6 +46,7 @@ def build_content(context: JobContext[PublishDashboard]) -> SiteContent:
         if artifact in found:
             sides = tuple(describe(found[name]) for name in SIDE_INPUTS.get(artifact, ()) if name in found)
             steps.append(ChainStep(describe(found[artifact]), headline(found[artifact]), side_inputs=sides))
+    alarms = decide_alarms(store)
     provisional = bool(found["experts"].config.get("provisional", False))
     notice = "Provisional sample models: they prove that the chain runs, not how good the method is."
     return SiteContent(
@@ -56,7 +59,8 @@ def build_content(context: JobContext[PublishDashboard]) -> SiteContent:
         training=dashboard_pages.training_page(found, notice if provisional else ""),
         generation=dashboard_pages.generation_page(store, found["generated_images"], config),
         metrics=tuple(MetricRow(**row) for row in read_rows(store, metrics).to_pylist()),
-        history=tuple(history(store)),
+        history=tuple(history(store, {(row.night, row.metric, row.extractor) for row in alarms if _is_whole(row)})),
+        alarms=tuple(alarms),
         notices=(notice,) if provisional else (),
         platform_version=metrics.code,
         total_seconds=sum(version.seconds for version in found.values()),
@@ -106,19 +110,19 @@ def headline(version: Manifest) -> str:
     return words.get(version.artifact, f"{version.rows:,} rows")
 
 
-def history(store: Store) -> Iterator[HistoryPoint]:
-    """The whole-set metrics of every version so far, oldest first."""
-    versions = Versions(store)
-    for entry in versions.history("metrics"):
-        version = versions.find("metrics", entry.key)
-        if version is None:
-            continue
+def _is_whole(row: AlarmRow) -> bool:
+    return row.is_alarm and row.stratum == "all"
+
+
+def history(store: Store, alarms: set[tuple[str, str, str]]) -> Iterator[HistoryPoint]:
+    """The whole-set metrics of every version so far, oldest first. alarms: (night, metric, extractor)."""
+    for _, label, version in nights_of(store):
         for row in read_rows(store, version).to_pylist():
             if row["stratum"] == "all":
-                yield history_point(f"{version.created_at[:10]} #{entry.number}", row)
+                yield history_point(label, row, (label, row["metric"], row["extractor"]) in alarms)
 
 
-def history_point(label: str, row: dict[str, Any]) -> HistoryPoint:
+def history_point(label: str, row: dict[str, Any], is_alarm: bool = False) -> HistoryPoint:
     """One metric of one version."""
     return HistoryPoint(
         label=label,
@@ -128,4 +132,5 @@ def history_point(label: str, row: dict[str, Any]) -> HistoryPoint:
         high=row["high"],
         extractor=row["extractor"],
         series="newest version",
+        is_alarm=is_alarm,
     )

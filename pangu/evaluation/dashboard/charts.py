@@ -14,13 +14,14 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 14, 44
 
 @dataclass(frozen=True)
 class Point:
-    """One point of a line; low and high draw a band, label is what hovering shows."""
+    """One point of a line; low and high draw a band, label is what hovering shows, an alarm is drawn larger."""
 
     x: float
     y: float
     low: float | None = None
     high: float | None = None
     label: str = ""
+    is_alarm: bool = False
 
 
 @dataclass(frozen=True)
@@ -146,8 +147,13 @@ def _path(line: Line, frame: _Frame, *, markers: bool) -> Markup:
     parts = [Markup('<polyline class="line tone{}" points="{}"/>').format(line.tone, points)]
     if markers or len(line.points) == 1:
         parts += [
-            Markup('<circle class="dot tone{}" cx="{}" cy="{}" r="4"><title>{}</title></circle>').format(
-                line.tone, frame.x(p.x), frame.y(p.y), p.label or f"{line.name}: {show_number(p.y)}"
+            Markup('<circle class="dot tone{}{}" cx="{}" cy="{}" r="{}"><title>{}</title></circle>').format(
+                line.tone,
+                " alarm" if p.is_alarm else "",
+                frame.x(p.x),
+                frame.y(p.y),
+                7 if p.is_alarm else 4,
+                p.label or f"{line.name}: {show_number(p.y)}",
             )
             for p in line.points
         ]

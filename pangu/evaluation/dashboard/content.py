@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pangu.evaluation.metrics import MetricRow
+from pangu.evaluation.regression import AlarmRow
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,8 @@ class GenerationContent:
 class HistoryPoint:
     """One night's value of one metric; only points of equal extractor and stratum are joined by a line.
 
-    label: what the axis shows (a date or a version). series: the model or alias that was measured.
+    label: what the axis shows (a date or a version). series: the model or alias that was measured. is_alarm: whether
+    this number has moved further than quiet nights let it.
     """
 
     label: str
@@ -173,6 +175,7 @@ class HistoryPoint:
     extractor: str
     stratum: str = "all"
     series: str = "champion"
+    is_alarm: bool = False
 
 
 @dataclass(frozen=True)
@@ -193,6 +196,8 @@ class SiteContent:
     generation: GenerationContent | None = None
     metrics: tuple[MetricRow, ...] = ()
     history: tuple[HistoryPoint, ...] = ()
+    alarms: tuple[AlarmRow, ...] = ()
+    """The decision on every number of every night, in the nights' order; `night` as the history's labels."""
     notices: tuple[str, ...] = ()
     platform_version: str = ""
     total_seconds: float = 0.0

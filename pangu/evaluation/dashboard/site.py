@@ -67,6 +67,8 @@ def _environment(thumbnails: Thumbnails) -> Environment:
         version_positions=views.version_positions,
         loss_charts=views.loss_charts,
         history_charts=views.history_charts,
+        alarm_summary=views.alarm_summary,
+        alarm_title=views.alarm_title,
         role_tones=views.ROLE_TONES,
         style_tones=views.STYLE_TONES,
     )

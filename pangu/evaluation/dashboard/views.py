@@ -9,6 +9,7 @@ from pangu.evaluation.dashboard.charts import Line, Point, line_chart
 from pangu.evaluation.dashboard.content import ArtifactVersion, HistoryPoint, SiteContent, TrainingContent
 from pangu.evaluation.dashboard.numbers import show_count, show_number, show_seconds, show_share
 from pangu.evaluation.metrics import ALL, MetricRow
+from pangu.evaluation.regression import AlarmRow
 
 ROLE_TONES = {"shared": 5, "structure": 1, "texture": 0}
 STYLE_TONES = {"aesthetic": 3, "cartoon": 0, "other": 1}
@@ -27,6 +28,9 @@ METRIC_NAMES = {
     ),
     "clip_score": ("CLIP score", "Agreement of image and prompt, 0 to 100", "higher is better"),
     "aesthetic": ("Aesthetic score", "Mean score of the aesthetic head", "higher is better"),
+    "cmmd": ("CMMD", "As KID, with a Gaussian kernel on CLIP features", "lower is better"),
+    "fd_dinov2": ("FD-DINOv2", "Frechet distance to the reference images on DINOv2 features", "lower is better"),
+    "cn_clip_score": ("CN-CLIP score", "Agreement of image and Chinese prompt, 0 to 100", "higher is better"),
     "cartoon_rate": ("Cartoon rate", "Share of images that the classifier calls cartoons", "as asked for"),
 }
 
@@ -158,6 +162,29 @@ def loss_charts(training: TrainingContent) -> list[tuple[str, Markup]]:
     return [("all runs", together), *(alone if len(lines) > 1 else [])]
 
 
+def _point_label(point: HistoryPoint) -> str:
+    """Return what hovering over a night says."""
+    said = f"{point.label}, {point.series}: {show_number(point.value)}"
+    return f"{said}, alarm" if point.is_alarm else said
+
+
+def alarm_summary(alarms: Sequence[AlarmRow]) -> str:
+    """Return one sentence on the newest night: how many numbers moved, out of how many that could be decided."""
+    newest = [row for row in alarms if row.night == alarms[-1].night]
+    decided = [row for row in newest if row.p_value is not None]
+    if not decided:
+        nights = max(row.num_nights for row in newest)
+        return f"{newest[0].night}: nothing decided, there are {nights} earlier nights of the same settings."
+    moved = sum(row.is_alarm for row in decided)
+    return f"{newest[0].night}: {moved} of {len(decided)} numbers moved further than quiet nights let them."
+
+
+def alarm_title(row: AlarmRow) -> str:
+    """Return the metric's name, with the stratum where it is one."""
+    title = METRIC_NAMES.get(row.metric, (row.metric.replace("_", " "), "", ""))[0]
+    return title if row.stratum == ALL else f"{title}, {row.stratum}"
+
+
 def history_charts(history: Sequence[HistoryPoint]) -> list[tuple[str, str, list[tuple[str, int]], Markup]]:
     """Return (metric, extractor, legend, chart) for every metric and network: unlike runs never share a chart."""
     charts = []
@@ -170,7 +197,7 @@ def history_charts(history: Sequence[HistoryPoint]) -> list[tuple[str, str, list
             Line(
                 name,
                 tuple(
-                    Point(position[p.label], p.value, p.low, p.high, f"{p.label}, {name}: {show_number(p.value)}")
+                    Point(position[p.label], p.value, p.low, p.high, _point_label(p), p.is_alarm)
                     for p in points
                     if p.series == name
                 ),

@@ -21,6 +21,7 @@ from pangu.evaluation.dashboard.content import (
     TrainingContent,
 )
 from pangu.evaluation.metrics import MetricRow
+from pangu.evaluation.regression import AlarmRow
 
 
 def encode(seed: int, file_format: str = "JPEG", size: tuple[int, int] = (64, 48)) -> bytes:
@@ -30,6 +31,12 @@ def encode(seed: int, file_format: str = "JPEG", size: tuple[int, int] = (64, 48
     exif[0x010E] = "EXIF-CANARY<script>alert(1)</script>"
     Image.fromarray(pixels).save(stream, file_format, exif=exif)
     return stream.getvalue()
+
+
+def alarm(night: str, stratum: str, p_value: float | None) -> AlarmRow:
+    decided = p_value is not None
+    numbers = (0.05, 0.04, 0.06, p_value, p_value, 0.02, 4.0) if decided else (None,) * 7
+    return AlarmRow("kid", stratum, night, 0.07, *numbers, decided, 6, 0, "judge", night)
 
 
 @pytest.fixture(scope="session")
@@ -99,8 +106,14 @@ def build_content() -> Callable[[Callable[[], str]], SiteContent]:
                 MetricRow(text(), 0.2, 0.1, 0.3, 48, text(), text(), text()),
             ),
             history=tuple(
-                HistoryPoint(text(), "kid", value, value - 0.01, value + 0.01, "judge", series=text())
+                HistoryPoint(
+                    text(), "kid", value, value - 0.01, value + 0.01, "judge", series=text(), is_alarm=value > 0.05
+                )
                 for value in (0.05, 0.06, 0.04)
+            ),
+            alarms=(
+                alarm(text(), text(), None),
+                alarm(text(), "all", 0.001),
             ),
         )
 
