@@ -109,12 +109,6 @@ class GenerateImages(JobConfig):
     """How pictures are sampled."""
 
     threads_decide: ClassVar[bool] = True
-    model: str = Field(
-        "experts", description="'experts' for the published pair; else a diffusers folder, or hub id@revision"
-    )
-    size: str | None = Field(
-        None, pattern=r"[1-9]\d*x[1-9]\d*", description="WIDTHxHEIGHT of plain models, where a prompt names none"
-    )
     steps: int = Field(40, ge=1, le=1000)
     sampler: Literal["ddim", "euler", "dpm_solver++", "unipc"] | None = Field(
         None, description="the model's own if absent"
@@ -128,6 +122,12 @@ class GenerateImages(JobConfig):
     style_scales: dict[str, float] = Field(default={}, description="s_style of every prompt, by style name")
     prompt_style_scale: float = Field(
         0.0, ge=0, le=30, description="s_style of the style that a prompt's own row names"
+    )
+    model: str = Field(
+        "experts", description="'experts' for the published pair; else a diffusers folder, or hub id@revision"
+    )
+    size: str | None = Field(
+        None, pattern=r"[1-9]\d*x[1-9]\d*", description="WIDTHxHEIGHT of plain models, where a prompt names none"
     )
     samples_per_prompt: int = Field(1, ge=1)
     run_seed: int = Field(0, ge=0)
