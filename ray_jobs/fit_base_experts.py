@@ -225,6 +225,8 @@ def card_facts(
         "title": "Sample base pair",
         "status": "small, ours, for the offline sample: eight kinds of things before eight backgrounds at 64 px",
         "data": f"{chosen.num_scenes} drawn scenes; crops of the photographs in scikit-image and scikit-learn",
+        "seeds": "11 and 12 scenes and windows, 0 first weights, 1 shared, 2 structure, 3 texture",
+        "figures": "sample_models/report, by a judge that had no part in the training",
         "batch_size": chosen.batch_size,
         "shared_steps": chosen.shared_steps,
         "branch_steps": chosen.branch_steps,
