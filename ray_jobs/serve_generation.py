@@ -23,15 +23,16 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
-from PIL import Image
 from ray import serve
 from ray.exceptions import RayActorError
 from ray.serve.config import BackpressureConfig
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
+from pangu.provenance import Marker, OriginMark
 from ray_jobs.folder_versions import fetch_version
-from ray_jobs.generate_images import SQUARE_BUCKET, encode_picture
+from ray_jobs.generation_configs import Marking
 from ray_jobs.generation_order import ImageOrder, Offer, Refused, check_caller, digests_of_keys, read_order
+from ray_jobs.generation_plan import SQUARE_BUCKET
 from ray_jobs.job_configs import Runtime
 from ray_jobs.manifest import Manifest
 from ray_jobs.store import Store
@@ -40,7 +41,7 @@ from ray_jobs.versions import Versions
 EXPERTS_VARIABLE = "PANGU_SERVE_EXPERTS"
 KEYS_VARIABLE = "PANGU_API_KEYS"
 DEVICE_VARIABLE = "PANGU_SERVE_DEVICE"
-ROWS_PER_BATCH = 4
+ROWS_PER_BATCH = 8
 """The generator's padded batch; the shape decides bits, so it is no setting."""
 ORDERS_PER_BATCH = 4
 ORDERS_IN_HAND = 2 * ORDERS_PER_BATCH
@@ -90,12 +91,16 @@ class ExpertsModel:
             folder = fetch_version(store, version, Path(name))
             pipeline = load_experts(folder, torch_device(Runtime.model_validate({"device": device})))
         self.generator = Generator(pipeline, rows_per_batch=ROWS_PER_BATCH)
+        self.mark = Marker(OriginMark(Marking().system, version.digest), "png")
 
     async def ready(self) -> None:
         """Answer once the pair is loaded."""
 
     async def __call__(self, work: Work) -> list[bytes]:
-        """The pictures of one order as PNG files. When the client goes, so does its share of the work."""
+        """The pictures of one order as PNG files that say a model made them, each mark read back.
+
+        When the client goes, so does its share of the work.
+        """
         job = Job(work)
         try:
             made: list[bytes] = await self.sample_together(job)
@@ -132,9 +137,7 @@ class ExpertsModel:
             made = iter(self.generator.generate(requests, stop_when_nobody_waits))
         except NobodyWaitsError:
             return [[] for _ in jobs]
-        return [
-            [encode_picture(Image.fromarray(next(made).image), "png") for _ in range(job.work.order.n)] for job in jobs
-        ]
+        return [[self.mark(next(made).image).data for _ in range(job.work.order.n)] for job in jobs]
 
 
 api = FastAPI(title="PanGu-Draw", docs_url=None, redoc_url=None)

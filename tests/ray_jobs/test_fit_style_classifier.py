@@ -237,7 +237,7 @@ def test_the_command_is_one_clear_line_on_a_wrong_request(scenes, tmp_path, monk
 
 @pytest.mark.shared_data
 def test_photographs_and_emoji_are_told_apart(shared_data, tmp_path):
-    """Every tenth of the labelled pictures, 72 of them photographs: few, so the bound holds only what a working probe must."""
+    """Every tenth of the labelled pictures, 72 of them photographs: few, hence the low bounds."""
     kinds = {"photos_coco": "photo", "photos_clothing": "photo", "emoji_noto": "cartoon", "emoji_fluent3d": "cartoon"}
     found = [
         (path, kind)

@@ -20,6 +20,7 @@ from pangu.checkpoint import ExpertIdentity
 from pangu.generate import GenerationRequest, Generator
 from pangu.networks import build_sample_autoencoder, build_unet
 from pangu.pipeline import ExpertsCard, PanGuDrawPipeline, load_experts
+from pangu.provenance import read_origin
 from pangu.text_encoder import ClipTextEncoder
 from pangu.time_range import Role, TimeSplit
 from ray_jobs.folder_versions import store_folder
@@ -110,12 +111,13 @@ def test_pictures_are_those_of_the_one_generator(port, experts_folder):
     status, _, answer = draw(port, n=3, size="128x32")
     assert status == 200 and answer["model"] == "experts@served" and abs(answer["created"] - time.time()) < 60
     assert [entry["seed"] for entry in answer["data"]] == [7, 8, 9]
-    generator = Generator(load_experts(experts_folder), rows_per_batch=4)
+    generator = Generator(load_experts(experts_folder), rows_per_batch=8)
     wide = next(row.index for row in SAMPLE_BUCKETS.rows if row.structure == (32, 128))
     asked = [GenerationRequest(key=str(s), prompt="a red ball", seed=s, bucket=wide, steps=2) for s in (7, 8, 9)]
     for entry, wanted in zip(answer["data"], generator.generate(asked), strict=True):
         assert pixels(entry).shape == (32, 128, 3)
         assert np.array_equal(pixels(entry), wanted.image)
+        assert read_origin(base64.b64decode(entry["b64_json"])).system == "PanGu-Draw"
 
 
 def test_a_picture_does_not_depend_on_who_asks_beside_it(port):
