@@ -4,18 +4,13 @@ One row is one number that may be read alone: its note says everything that woul
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pangu.evaluation.clip_score import clip_scores
-from pangu.evaluation.distribution_metrics import FrechetDistance, InceptionScore, KernelDistance
-from pangu.evaluation.features import ExtractorCard, ImageFeatures
-from pangu.evaluation.image_metrics import GivenMean
+from pangu.evaluation.features import ExtractorCard
 from pangu.evaluation.metric import Measurement, Metric
-from pangu.evaluation.partial_state import PartialState, make_state
+from pangu.evaluation.partial_state import PartialState
 
 ALL = "all"
 MIN_STRATUM = 8
@@ -36,56 +31,6 @@ class MetricRow:
     stratum: str
     extractor: str
     note: str
-
-
-@dataclass(frozen=True)
-class FeaturePair:
-    """Features of the generated and of the reference images, by one and the same network."""
-
-    generated: ImageFeatures
-    reference: ImageFeatures
-
-    def __post_init__(self) -> None:
-        """Refuse two networks, or two resize modes: their distance would mean nothing."""
-        if self.generated.card != self.reference.card:
-            raise ValueError(
-                f"reference: received features of {self.reference.card.label}, accepted: {self.generated.card.label}"
-            )
-
-
-@dataclass(frozen=True)
-class CaptionPair:
-    """Embeddings of the generated images and of their prompts: (N, E) each, row by row, by one named model."""
-
-    card: ExtractorCard
-    images: NDArray[Any]
-    prompts: NDArray[Any]
-
-
-@dataclass(frozen=True)
-class EvaluationInput:
-    """Everything an evaluation reads; every sequence is in the order of the N generated images.
-
-    strata: name -> a label an image ("style" -> ["cartoon", ...]); None leaves an image out of that stratum.
-    reference_strata: the same for the reference images; a stratum without a counterpart is compared with all of them.
-    per_image: metric -> values (N,) that are only averaged ("aesthetic"), with the card of the model that gave them.
-    """
-
-    features: Sequence[FeaturePair] = ()
-    captions: Sequence[CaptionPair] = ()
-    per_image: Mapping[str, tuple[ExtractorCard, NDArray[Any]]] = field(default_factory=dict)
-    strata: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
-    reference_strata: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
-
-    @property
-    def num_images(self) -> int:
-        """N, the number of generated images."""
-        counts = {len(pair.generated) for pair in self.features} | {len(pair.images) for pair in self.captions}
-        counts |= {len(values) for _, values in self.per_image.values()}
-        counts |= {len(labels) for labels in self.strata.values()}
-        if len(counts) != 1:
-            raise ValueError(f"evaluation: received sequences of {sorted(counts)} images, accepted: one common number")
-        return counts.pop()
 
 
 def evaluate_states(
@@ -172,34 +117,3 @@ def _row(found: Measurement, stratum: str, card: ExtractorCard, compared: str) -
         extractor=card.label,
         note=" ".join(sentence for sentence in [*flags, *found.notes, compared] if sentence),
     )
-
-
-def evaluate(given: EvaluationInput, *, seed: int = 0) -> list[MetricRow]:
-    """Return the rows of arrays that are in memory already, by `evaluate_states`; FID and KID of every pair."""
-    keys = [f"{row:09d}" for row in range(given.num_images)]
-    metrics: list[Metric] = []
-    generated: dict[str, PartialState] = {}
-    reference: dict[str, PartialState] = {}
-    other_keys: list[str] = []
-    for index, pair in enumerate(given.features):
-        slot = f"features {index}"
-        other_keys = [f"{row:09d}" for row in range(len(pair.reference))]
-        generated[slot], reference[slot] = make_state(keys, pair.generated), make_state(other_keys, pair.reference)
-        metrics += [KernelDistance(slot), FrechetDistance(slot, at_infinity=False), InceptionScore(slot)]
-    per_image = {
-        f"clip_score {index}": ("clip_score", each.card, clip_scores(each.images, each.prompts))
-        for index, each in enumerate(given.captions)
-    }
-    per_image |= {name: (name, *given.per_image[name]) for name in sorted(given.per_image)}
-    for slot, (name, card, values) in per_image.items():
-        empty = ImageFeatures(card, np.zeros((len(keys), card.num_dims), dtype=np.float32))
-        generated[slot] = make_state(keys, empty, values={name: values}, keep_rows=False)
-        metrics.append(GivenMean(slot, name))
-    strata = {name: _by_key(keys, labels) for name, labels in given.strata.items()}
-    counterparts = {name: _by_key(other_keys, labels) for name, labels in given.reference_strata.items()}
-    return evaluate_states(metrics, generated, reference, strata=strata, reference_strata=counterparts, seed=seed)
-
-
-def _by_key(keys: Sequence[str], labels: Sequence[str | None]) -> dict[str, str]:
-    """Return key -> label for the images that have one."""
-    return {key: label for key, label in zip(keys, labels, strict=True) if label}
