@@ -7,7 +7,7 @@ from typing import Any
 _HEAD = """# Sample scorer: a small English and Chinese dual encoder
 
 It exists so that the whole platform runs on two CPU cores without a download. Its figures are below, each beside what
-guessing would reach and what can be reached. Do not use it to judge models that it conditioned, filtered or rewarded
+guessing would reach. Do not use it to judge models that it conditioned, filtered or rewarded
 without saying so.
 
 - **Format**: open_clip `CustomTextCLIP`. `open_clip.create_model_and_transforms("local-dir:<this folder>")` and
@@ -38,8 +38,8 @@ without saying so.
 
 Seeds: {num_seeds}; the worst counts; the weights here are those of seed {first}.
 
-| what | worst | seeds | chance | ceiling | pictures |
-|---|---|---|---|---|---|
+| what | worst | seeds | chance | pictures |
+|---|---|---|---|---|
 """
 
 
@@ -50,7 +50,7 @@ def write_model_card(folder: Path, seeds: Sequence[dict[str, Any]], *, low: floa
         values = [seed["figures"][at]["value"] for seed in seeds]
         worst = max(values) if each["lower_is_better"] else min(values)
         told = " ".join(f"{value:.3f}" for value in values)
-        limits = f"{each['chance']:.2f} | {each['ceiling']:.2f} | {each['num_pictures']}"
+        limits = f"{each['chance']:.2f} | {each['num_pictures']}"
         rows.append(f"| {each['name']} | {worst:.3f} | {told} | {limits} |")
     effort = ", ".join(f"{seed['image_steps']} steps in {seed['image_core_minutes']} core-minutes" for seed in seeds)
     head = _HEAD.format(low=low, high=high, num_seeds=len(seeds), first=seeds[0]["seed"])

@@ -5,11 +5,11 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import nn
 from torch.nn import functional as F
 
+from curation.calibration import area_under_curve
 from curation.dual_encoder import IMAGE_SIDE_PX, encode_texts, normalised_pixels
 from curation.dual_encoder_data import CLOTHING_EN, CLOTHING_ZH, Pair, read_picture
 from curation.dual_encoder_pictures import squashed_scene
@@ -22,18 +22,13 @@ NEAR_NAME_COSINE = 0.7
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured value, what guessing would reach, what can be reached, and how many pictures it rests on."""
+    """One measured value, what guessing would reach, and how many pictures it rests on."""
 
     name: str
     value: float
     chance: float
     num_pictures: int
-    ceiling: float = 1.0
     lower_is_better: bool = False
-
-    def bounds(self) -> str:
-        """Chance level and ceiling in words."""
-        return f"chance {self.chance:.2f}, ceiling {self.ceiling:.2f}"
 
     def row(self) -> dict[str, object]:
         """The figure as a plain row."""
@@ -55,19 +50,11 @@ def read_on_white(pairs: Sequence[Pair]) -> torch.Tensor:
     return torch.from_numpy(pixels[..., :3] * alpha + 255 * (1 - alpha)).permute(0, 3, 1, 2).round().to(torch.uint8)
 
 
-def area_under_curve(matched: NDArray[np.floating], unmatched: NDArray[np.floating]) -> float:
-    """Probability that a matched score is above an unmatched one, ties counted half (Mann-Whitney)."""
-    pool = np.sort(np.asarray(unmatched).ravel())
-    below = np.searchsorted(pool, matched, side="left")
-    up_to = np.searchsorted(pool, matched, side="right")
-    return float((below + up_to).mean() / 2 / len(pool))
-
-
 def matching_auc(images: torch.Tensor, texts: torch.Tensor, owners: torch.Tensor) -> float:
     """AUC of cosines of images (N, 256) with their own texts (owner index per text) against all others."""
     cosines = images @ texts.T
     is_own = owners[None, :] == torch.arange(len(images))[:, None]
-    return area_under_curve(cosines[is_own].numpy(), cosines[~is_own].numpy())
+    return area_under_curve(cosines.flatten().numpy(), is_own.flatten().numpy())
 
 
 def _captions_of(pairs: Sequence[Pair], language: str) -> tuple[list[str], torch.Tensor]:
@@ -102,7 +89,7 @@ def _natural_figures(model: nn.Module, tokenizer: Tokenizer, pairs: Sequence[Pai
                     continue
                 cosines = images[kept] @ names.T
                 own = torch.eye(len(chosen), dtype=torch.bool)[kept]
-                auc = area_under_curve(cosines[own].numpy(), cosines[~own].numpy())
+                auc = area_under_curve(cosines.flatten().numpy(), own.flatten().numpy())
                 figures.append(Figure(f"{name}, name {told} a known one, matching AUC, en", auc, 0.5, int(kept.sum())))
     return figures
 

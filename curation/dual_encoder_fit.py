@@ -172,7 +172,9 @@ def assemble_scorer(settings: DualEncoderSettings, progress: Progress) -> list[F
     }
     (folder / "figures.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     for each in figures:
-        progress(f"seed {settings.seed}, {each.name}: {each.value:.3f} ({each.bounds()}, {each.num_pictures} pictures)")
+        progress(
+            f"seed {settings.seed}, {each.name}: {each.value:.3f} (chance {each.chance:.2f}, {each.num_pictures} pictures)"
+        )
     return figures
 
 

@@ -137,7 +137,7 @@ def _called(name: str, head: FittedHead, rows: Matrix, *, is_cartoon: bool) -> l
     return [
         Figure(f"{name}, right of the decided", of_decided, 0.5, int(is_sure.sum())),
         Figure(f"{name}, right of all", float(is_right.mean()), 0.5, len(rows)),
-        Figure(f"{name}, abstained", float(1 - is_sure.mean()), 0.0, len(rows), 0.0, lower_is_better=True),
+        Figure(f"{name}, abstained", float(1 - is_sure.mean()), 0.0, len(rows), lower_is_better=True),
     ]
 
 

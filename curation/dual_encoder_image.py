@@ -102,7 +102,7 @@ def _drawn_loss(
 
 
 @dataclass(frozen=True)
-class _Look:
+class Look:
     """Per picture (B,): is it a cartoon, may the tower be told so, is it damaged."""
 
     is_cartoon: torch.Tensor
@@ -185,7 +185,7 @@ def image_step(fit: ImageFit, material: ImageMaterial, seed: int) -> dict[str, f
     pictures, is_damaged = damage_randomly(pictures, share=0.15)
     encoded = encode_with_features(fit.visual, pictures)
     of_named, of_drawn = encoded.found[: len(named)], encoded.found[len(named) : -len(views)]
-    look = _Look(
+    look = Look(
         torch.cat([is_emoji, material.drawn.is_flat[drawn], material.views.is_cartoon[views]]),
         torch.cat(
             [

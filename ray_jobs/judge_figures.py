@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from curation.calibration import wilson_interval
 from pangu.evaluation.intervals import bootstrap_counts, percentile_interval
 from pangu.evaluation.kernel import cubic_kernel
 
@@ -42,17 +43,16 @@ class AspectFigure(BaseModel):
     decoded: Bounded | None = None
 
 
-def wilson(mean: float, num: int, *, z: float = 1.96) -> Bounded:
-    """Wilson's score interval of a proportion `mean` of `num`; for means of shares in [0, 1] it errs on the wide side.
+def wilson(mean: float, num: int) -> Bounded:
+    """Wilson's 95 % interval of a proportion `mean` of `num`; for means of shares in [0, 1] it errs on the wide side.
 
     Raises:
         ValueError: num is below 1.
     """
     if num < 1:
         raise ValueError(f"num: got {num}, expected at least 1")
-    centre = (mean + z**2 / (2 * num)) / (1 + z**2 / num)
-    half = z / (1 + z**2 / num) * (mean * (1 - mean) / num + z**2 / (4 * num**2)) ** 0.5
-    return Bounded(value=mean, low=max(0.0, centre - half), high=min(1.0, centre + half))
+    low, high = wilson_interval(mean * num, num, confidence=0.975)
+    return Bounded(value=mean, low=low, high=high)
 
 
 def own_scores(matrix: Floats) -> Floats:
