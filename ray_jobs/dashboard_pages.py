@@ -17,8 +17,8 @@ from pangu.evaluation.dashboard.content import (
     RejectedRow,
     TrainingContent,
 )
+from pangu.provenance import encode_picture
 from ray_jobs.download_images import BUCKET_TABLES
-from ray_jobs.generate_images import encode_picture
 from ray_jobs.job_configs import PublishDashboard
 from ray_jobs.manifest import Manifest
 from ray_jobs.parts import read_part, read_rows

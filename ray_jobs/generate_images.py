@@ -10,20 +10,17 @@ from collections import Counter
 import pyarrow as pa
 from pydantic import TypeAdapter
 
-from pangu.provenance import encode_picture
 from ray_jobs.errors import JobError
 from ray_jobs.generated_rows import GENERATED
 from ray_jobs.generation_estimate import check_budget, predict, took
 from ray_jobs.generation_marks import make_marker, model_digest
-from ray_jobs.generation_plan import SQUARE_BUCKET, PlannedPart, padding_rows, plan_parts, rows_of_part
+from ray_jobs.generation_plan import PlannedPart, padding_rows, plan_parts, rows_of_part
 from ray_jobs.job import JobContext
 from ray_jobs.job_configs import GenerateImages
 from ray_jobs.manifest import Manifest
 from ray_jobs.part_runner import WorkerSetup, read_plan, run_parts
 from ray_jobs.parts import PartContent, PartSummary
 from ray_jobs.tar_shards import tar_name, write_shard
-
-__all__ = ["GENERATED", "SQUARE_BUCKET", "GenerateWorker", "encode_picture", "run"]
 
 _PARTS = TypeAdapter(list[PlannedPart])
 _FAILURES = ("failed: ", "unmarked: ")

@@ -1,5 +1,6 @@
 """A small local Ray, a small sample site on loopback, and a way to run jobs in a store."""
 
+import copy
 import json
 import os
 
@@ -87,6 +88,7 @@ def tiny_base(tmp_path_factory):
     from curation.buckets import SAMPLE_BUCKETS
     from pangu.bucket_conditioning import bucket_sizes
     from pangu.checkpoint import ExpertIdentity
+    from pangu.denoiser import PredictionType
     from pangu.networks import build_sample_autoencoder, build_unet
     from pangu.pipeline import ExpertsCard, PanGuDrawPipeline
     from pangu.text_encoder import ClipTextEncoder
@@ -99,8 +101,43 @@ def tiny_base(tmp_path_factory):
     for seed, role in enumerate((Role.STRUCTURE, Role.TEXTURE)):
         torch.manual_seed(seed)
         modules[role.value] = build_unet("sample", block_out_channels=(32, 64)).eval()
-        identities[role.value] = ExpertIdentity(role=role, time_range=TimeSplit().range_of(role), buckets=buckets)
+        identities[role.value] = ExpertIdentity(
+            role=role,
+            time_range=TimeSplit().range_of(role),
+            prediction_type=PredictionType.V,  # not the default, so that whoever forgets to carry it on is seen
+            buckets=buckets,
+        )
     modules["vae"] = build_sample_autoencoder().eval()
     folder = tmp_path_factory.mktemp("base")
     PanGuDrawPipeline.build(modules, ExpertsCard(**identities, prefixes=PREFIXES)).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def generator(tiny_base):
+    """A narrow pair, loaded once a file, in batches of two."""
+    from pangu.diffusers_generator import load_generator
+
+    return load_generator(tiny_base, rows_per_batch=2)
+
+
+@pytest.fixture
+def job(tmp_path, tiny_base, generator, monkeypatch):
+    """The job with its parts done in this process."""
+    from ray_jobs import generation_worker, part_runner
+    from ray_jobs.part_runner import WorkerSetup
+    from tests.ray_jobs.generation_job import RECORDS, InProcess
+
+    monkeypatch.setattr(generation_worker, "load_model", lambda store, config, experts: copy.copy(generator))
+
+    def schedule(context, missing, worker):
+        setup = WorkerSetup(context.store, context.config, dict(context.plan.inputs), context.prefix)
+        task = part_runner._PartTask(setup, worker, context.prefix, context.artifact)
+        for part in missing:
+            for line in task({"part": [part]})["line"]:
+                yield json.loads(line)
+
+    monkeypatch.setattr(part_runner, "_schedule", schedule)
+    made = InProcess(tmp_path / "store", tiny_base)
+    made.register(RECORDS)
+    return made

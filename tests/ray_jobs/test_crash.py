@@ -18,7 +18,7 @@ import pytest
 
 from ray_jobs.artifacts import JOBS
 from ray_jobs.config import job_settings
-from ray_jobs.generate_images import GENERATED
+from ray_jobs.generated_rows import GENERATED
 from ray_jobs.job import JobContext, JobPlan, find_finished, plan_job, run_job
 from ray_jobs.job_configs import CONFIGS
 from ray_jobs.kill_points import KILL_POINTS

@@ -1,12 +1,8 @@
-"""The generation job around a real, narrow pair: full batches, poison rows, marks, filters, containers, predictions."""
+"""The generation job: full batches, every prompt a row, poison rows, marks and filters, containers."""
 
-import copy
-import importlib.util
 import io
 import json
 import tarfile
-import uuid
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -17,91 +13,16 @@ from PIL import Image
 from pangu.errors import RowMemoryError
 from pangu.output_filter import Verdict
 from pangu.provenance import read_origin
-from ray_jobs.config import job_settings
 from ray_jobs.errors import JobError
-from ray_jobs.generate_images import GENERATED, GenerateWorker, _check_failures, run
-from ray_jobs.generation_configs import Budget, GenerateImages
-from ray_jobs.generation_estimate import Estimate, check_budget, find_speed, predict
+from ray_jobs.generate_images import GenerateWorker, _check_failures
+from ray_jobs.generated_rows import GENERATED
+from ray_jobs.generation_configs import GenerateImages
 from ray_jobs.generation_plan import padding_rows, plan_parts, rows_of_part
-from ray_jobs.generation_worker import load_model, make_each
-from ray_jobs.job import JobContext, plan_job, run_job
-from ray_jobs.job_configs import digest_of_path
-from ray_jobs.part_runner import WorkerSetup
+from ray_jobs.generation_worker import make_each
 from ray_jobs.parts import PartSummary, read_part, read_rows
-from ray_jobs.progress import PREFIX, Progress
 from ray_jobs.register_prompts import PROMPTS
-from ray_jobs.store import Store
 from ray_jobs.tar_shards import member_name
-
-FAST = {"steps": 1, "guidance": 1.0, "batch_size": 2, "images_per_part": 4}
-RECORDS = [
-    *({"prompt": f"a red ball {n}", "prompt_id": f"square-{n}"} for n in range(5)),
-    {"prompt": "一只蓝色的鱼", "prompt_id": "wide", "bucket": 1, "category": "Animals", "seed": 11},
-    {"prompt": "a box", "prompt_id": "sized", "size": "64x64", "negative": "blurry"},
-    {"prompt": "", "prompt_id": "empty"},
-    {"prompt": "a hat", "prompt_id": "nowhere", "size": "63x64"},
-]
-
-
-class InProcess:
-    """A store with prompts and a pair, and jobs run without Ray: parts one after the other in this process."""
-
-    def __init__(self, root, base):
-        self.store = Store(str(root))
-        with_folder(self.store, base)
-
-    def register(self, records, rows_per_part=4):
-        from ray_jobs.register_prompts import run as register
-
-        path = Path(self.store.root).with_name(f"prompts-{uuid.uuid4().hex}.jsonl")
-        path.write_text("\n".join(map(json.dumps, records)))
-        plan = plan_job("register_prompts", {"path": str(path), "rows_per_part": rows_per_part}, {}, self.store)
-        return register(JobContext(plan, self.store, plan.config, Progress("register_prompts")))
-
-    def plan(self, **settings):
-        return plan_job("generate_images", job_settings("generate_images", "sample", FAST | settings), {}, self.store)
-
-    def generate(self, **settings):
-        plan = self.plan(**settings)
-        context = JobContext(plan, self.store, plan.config, Progress("generate_images"))
-        return run(context)
-
-
-def with_folder(store, folder):
-    from ray_jobs.artifacts import JOBS
-    from ray_jobs.job import JobPlan
-    from ray_jobs.job_configs import CONFIGS
-
-    plan = JobPlan(JOBS["publish_experts"], CONFIGS["publish_experts"](), {}, "e" * 24)
-    JobContext(plan, store, plan.config, Progress("publish_experts")).commit_folder(folder)
-
-
-@pytest.fixture(scope="module")
-def generator(tiny_base):
-    """Loaded once for the whole file, in batches of two."""
-    from pangu.diffusers_generator import load_generator
-
-    return load_generator(tiny_base, rows_per_batch=2)
-
-
-@pytest.fixture
-def job(tmp_path, tiny_base, generator, monkeypatch):
-    """The job with its parts done in this process."""
-    from ray_jobs import generation_worker, part_runner
-
-    monkeypatch.setattr(generation_worker, "load_model", lambda store, config, experts: copy.copy(generator))
-
-    def schedule(context, missing, worker):
-        setup = WorkerSetup(context.store, context.config, dict(context.plan.inputs), context.prefix)
-        task = part_runner._PartTask(setup, worker, context.prefix, context.artifact)
-        for part in missing:
-            for line in task({"part": [part]})["line"]:
-                yield json.loads(line)
-
-    monkeypatch.setattr(part_runner, "_schedule", schedule)
-    made = InProcess(tmp_path / "store", tiny_base)
-    made.register(RECORDS)
-    return made
+from tests.ray_jobs.generation_job import RECORDS, InProcess
 
 
 @pytest.mark.reliability(7)
@@ -330,89 +251,6 @@ def test_signed_pictures_verify_and_their_digest_is_that_of_a_second_run(job, tm
     assert other.generate(mark=mark).digest == manifest.digest
 
 
-def test_the_prediction_stands_beside_what_it_took(job, capsys):
-    first = job.generate()
-    assert first.facts["predicted"]["images"] == 8 and first.facts["predicted"]["seconds"] is None
-    assert first.facts["took"]["images"] == 7 and first.facts["took"]["device_seconds"] > 0
-    lines = [json.loads(line.removeprefix(PREFIX)) for line in capsys.readouterr().out.splitlines() if PREFIX in line]
-    last = next(line for line in reversed(lines) if line["job"] == "generate_images")
-    assert last["images"] == 9 and last["images_per_s"] > 0 and last["eta_s"] == 0
-    second = job.generate(run_seed=1)
-    predicted = second.facts["predicted"]
-    assert predicted["basis"].startswith(f"generated_images@{first.key[:12]}, 7 images")
-    per_image = first.facts["took"]["device_seconds"] / 7
-    assert predicted["device_seconds"] == pytest.approx(8 * per_image, abs=2e-3)
-    assert find_speed(job.plan(steps=2), job.store) is None, "other settings are another speed"
-
-
-@pytest.mark.parametrize(
-    ("budget", "said"),
-    [
-        ({"max_images": 7}, r"budget\.max_images = 7, but 8 are predicted"),
-        ({"max_hours": 1e-6}, r"budget\.max_hours = 1e-06, but .* are predicted"),
-        ({"max_cost": 1e-6, "cost_per_device_hour": 1.0}, r"budget\.max_cost = 1e-06, but .* are predicted"),
-    ],
-)
-def test_a_run_above_its_budget_does_not_start(job, budget, said):
-    job.generate(run_seed=9)
-    before = job.store.names("generated_images")
-    with pytest.raises(ValueError, match=said):
-        job.generate(budget=budget)
-    assert job.store.names("generated_images") == before
-
-
-def test_budgets_that_cannot_be_held_are_refused():
-    with pytest.raises(ValueError, match="max_cost needs cost_per_device_hour"):
-        Budget(max_cost=3)
-    check_budget(Estimate(images=10**9, basis="none"), Budget())
-
-
-def test_budget_part_size_and_places_of_keys_are_not_in_the_key(job, tmp_path):
-    (tmp_path / "weights").write_text("w")
-    base = {"output_filter": {"factory": "a:b", "weights": str(tmp_path / "weights")}}
-    key = job.plan(**base).key
-    (tmp_path / "moved").write_text("w")
-    same = [
-        {"images_per_part": 2},
-        {"budget": {"max_images": 1}},
-        {"max_failed_share": 0.5},
-        {"offload_inactive_expert": True},
-        {"output_filter": {"factory": "a:b", "weights": str(tmp_path / "moved")}},
-    ]
-    assert {job.plan(**base | other).key for other in same} == {key}
-    others = [{"encode_quality": 5}, {"mark": {"system": "x"}}, {"container": "webdataset"}, {"sampler": "unipc"}]
-    assert len({key, *(job.plan(**base | other).key for other in others)}) == 5
-
-
-@pytest.fixture(scope="module")
-def make_pipeline():
-    """make(family): a small pipeline of the real class with random weights, as the generator's own tests build it."""
-    path = Path(__file__).parents[1] / "pangu" / "test_diffusers_generator.py"
-    spec = importlib.util.spec_from_file_location("tiny_diffusers_pipelines", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return lambda family: module.FAMILIES[family]()
-
-
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:diffusers")
-@pytest.mark.parametrize("family", ["sd", "sdxl", "pixart"])
-def test_a_plain_diffusers_folder_generates_through_the_same_job(tmp_path, job, make_pipeline, monkeypatch, family):
-    from ray_jobs import generation_worker
-
-    folder = tmp_path / "my model"
-    make_pipeline(family).save_pretrained(folder)
-    monkeypatch.setattr(generation_worker, "load_model", load_model)
-    job.register([{"prompt": "a red ball"}, {"prompt": "a box", "size": "32x16"}, {"prompt": "a hat", "bucket": 3}])
-    manifest = job.generate(model=str(folder), size="16x16", steps=2)
-    rows = {row["prompt"]: row for row in read_rows(job.store, manifest).to_pylist()}
-    assert "experts" not in manifest.inputs and str(tmp_path) not in json.dumps(manifest.config)
-    assert (rows["a red ball"]["width"], rows["a red ball"]["height"]) == (16, 16)
-    assert (rows["a box"]["width"], rows["a box"]["height"]) == (32, 16)
-    assert rows["a hat"]["reason"].startswith("refused: bucket: the model has no bucket table")
-    digest = digest_of_path(folder)
-    assert rows["a box"]["experts"] == digest and read_origin(rows["a box"]["image"]["bytes"]).version == digest
-
-
 def test_member_names_are_safe_and_unique():
     assert member_name("scene-0-00001/3") == "scene-0-00001-3"
     keys = [
@@ -429,20 +267,6 @@ def test_member_names_are_safe_and_unique():
     names = [member_name(key) for key in keys]
     assert len(set(names)) == len(keys)
     assert all(name.isascii() and len(name) < 120 and not set(name) & set("/.\\ ") for name in names)
-
-
-@pytest.mark.ray
-def test_a_dry_run_times_a_probe_and_the_run_then_makes_it_good(job, local_ray, monkeypatch, capsys):
-    monkeypatch.undo()
-    settings = {"runtime": {"workers": 1, "cpus_per_worker": 0.5}, "budget": {"cost_per_device_hour": 2.0}}
-    plan = job.plan(**settings)
-    probed = predict(plan, job.store, plan_parts(job.store, plan.inputs["prompts"], plan.config), may_probe=True)
-    assert probed.images == 8 and probed.seconds > 0 and probed.num_bytes > 0 and probed.cost > 0
-    assert probed.basis.startswith("a probe: 2 images") and not job.store.names("generated_images")
-    text = probed.to_text()
-    assert "8 images" in text and "USD" in text and "of device time" in text
-    manifest = run_job(plan, job.store).manifest
-    assert manifest.counts["kept"] == 7 and manifest.facts["took"]["cost"] > 0
 
 
 def test_the_rows_that_a_summary_counts_are_the_rows_of_the_schema():

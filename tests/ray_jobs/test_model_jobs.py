@@ -115,6 +115,7 @@ def test_the_published_pair_loads_here_and_in_stock_diffusers(chain, tiny_base, 
     folder = fetch_version(store, found["experts"], tmp_path / "experts")
     pipeline, base = load_experts(folder), load_experts(tiny_base)
     assert (pipeline.card.split.boundary, len(pipeline.card.buckets)) == (500, 11)
+    assert pipeline.card.structure.prediction_type == base.card.structure.prediction_type == "v_prediction"
     for role in ("structure", "texture"):
         stock = UNet2DConditionModel.from_pretrained(folder / role, use_safetensors=True).state_dict()
         ours, before = getattr(pipeline, role).state_dict(), getattr(base, role).state_dict()
