@@ -5,9 +5,8 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 
 def stylise(photograph: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """The RGB photograph through one of five filters, at a random strength; same size."""
-    filters = (_posterise, _paint, _comic, _sepia, _saturate)
-    return filters[int(rng.integers(len(filters)))](photograph.convert("RGB"), rng)
+    """The RGB photograph through one of `FILTERS`, at a random strength; same size."""
+    return FILTERS[int(rng.integers(len(FILTERS)))](photograph.convert("RGB"), rng)
 
 
 def _posterise(photograph: Image.Image, rng: np.random.Generator) -> Image.Image:
@@ -34,3 +33,6 @@ def _sepia(photograph: Image.Image, rng: np.random.Generator) -> Image.Image:
 def _saturate(photograph: Image.Image, rng: np.random.Generator) -> Image.Image:
     strong = ImageEnhance.Color(photograph).enhance(float(rng.uniform(1.8, 3.0)))
     return ImageEnhance.Contrast(strong).enhance(float(rng.uniform(1.2, 1.8)))
+
+
+FILTERS = (_posterise, _paint, _comic, _sepia, _saturate)
