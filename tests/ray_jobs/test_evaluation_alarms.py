@@ -58,7 +58,7 @@ def test_the_planted_night_and_no_other_is_flagged_on_table_and_trend(store, tmp
     content = SiteContent("t", "sample", "now", (), history=tuple(points), alarms=tuple(rows))
     write_site(tmp_path / "site", content)
     page = (tmp_path / "site" / "evaluation.html").read_text(encoding="utf-8")
-    assert page.count('class="tag warn">alarm<') == 1 and page.count("tone0 alarm") == 1
+    assert page.count('class="tag warn">alarm<') == 1 and page.count("tone1 alarm") == 1
     assert "0 of 2 numbers moved" in page
 
 

@@ -14,7 +14,10 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 14, 44
 
 @dataclass(frozen=True)
 class Point:
-    """One point of a line; low and high draw a band, label is what hovering shows, an alarm is drawn larger."""
+    """One point of a line; low and high draw a band, label is what hovering shows, an alarm is drawn larger.
+
+    link: the page that the point opens, one of the site's own file names.
+    """
 
     x: float
     y: float
@@ -22,6 +25,7 @@ class Point:
     high: float | None = None
     label: str = ""
     is_alarm: bool = False
+    link: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,7 @@ def line_chart(
         Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(_WIDTH, _HEIGHT, title)
     ]
     parts.append(_axes(frame, x_name, ticks))
+    parts += [_alarm_mark(point, frame) for line in kept for point in line.points if point.is_alarm]
     parts += [_band(line, frame) for line in kept]
     parts += [_path(line, frame, markers=markers) for line in kept]
     parts.append(Markup("</svg>"))
@@ -146,18 +151,32 @@ def _path(line: Line, frame: _Frame, *, markers: bool) -> Markup:
     points = " ".join(f"{frame.x(p.x)},{frame.y(p.y)}" for p in line.points)
     parts = [Markup('<polyline class="line tone{}" points="{}"/>').format(line.tone, points)]
     if markers or len(line.points) == 1:
-        parts += [
-            Markup('<circle class="dot tone{}{}" cx="{}" cy="{}" r="{}"><title>{}</title></circle>').format(
-                line.tone,
-                " alarm" if p.is_alarm else "",
-                frame.x(p.x),
-                frame.y(p.y),
-                7 if p.is_alarm else 4,
-                p.label or f"{line.name}: {show_number(p.y)}",
-            )
-            for p in line.points
-        ]
+        parts += [_dot(line, point, frame) for point in line.points]
     return Markup("").join(parts)
+
+
+def _dot(line: Line, point: Point, frame: _Frame) -> Markup:
+    """Return a dot that names itself and opens its page; what a finger has to hit is larger than what is seen."""
+    x, y = frame.x(point.x), frame.y(point.y)
+    seen = Markup('<circle class="dot tone{}{}" cx="{}" cy="{}" r="{}"><title>{}</title></circle>').format(
+        line.tone,
+        " alarm" if point.is_alarm else "",
+        x,
+        y,
+        7 if point.is_alarm else 4,
+        point.label or f"{line.name}: {show_number(point.y)}",
+    )
+    if not point.link:
+        return seen
+    reach = Markup('<circle class="reach" cx="{}" cy="{}" r="13"/>').format(x, y)
+    return Markup('<a href="{}" aria-label="{}">{}{}</a>').format(point.link, point.label, reach, seen)
+
+
+def _alarm_mark(point: Point, frame: _Frame) -> Markup:
+    """Return an upright through the whole drawing where a night raised an alarm."""
+    return Markup('<line class="alarmmark" x1="{x}" x2="{x}" y1="{}" y2="{}"/>').format(
+        _TOP, _HEIGHT - _BOTTOM, x=frame.x(point.x)
+    )
 
 
 def bar(value: float, largest: float, *, tone: int = 0) -> Markup:

@@ -163,8 +163,9 @@ class GenerationContent:
 class HistoryPoint:
     """One night's value of one metric; only points of equal extractor and stratum are joined by a line.
 
-    label: what the axis shows (a date or a version). series: the model or alias that was measured. is_alarm: whether
-    this number has moved further than quiet nights let it.
+    label: the night's logical date ("2026-11-23") or, without one, a name. series: the model that was measured.
+    is_alarm: whether this number has moved further than quiet nights let it. version: the metrics version it stands in;
+    a point of a version that has a page of its own is a link to it.
     """
 
     label: str
@@ -176,6 +177,90 @@ class HistoryPoint:
     stratum: str = "all"
     series: str = "champion"
     is_alarm: bool = False
+    version: str = ""
+
+
+@dataclass(frozen=True)
+class GridColumn:
+    """One column of a picture table: a night, a model or a scale. version: of the metrics, where that has a page."""
+
+    title: str
+    detail: str = ""
+    version: str = ""
+
+
+@dataclass(frozen=True)
+class GridRow:
+    """One prompt, and its picture in every column; None where that column has none. note: why, or its seed."""
+
+    prompt: str
+    language: str
+    pictures: tuple[Picture | None, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class PictureTable:
+    """The same prompts and seeds down, nights or models or scales across."""
+
+    name: str
+    columns: tuple[GridColumn, ...]
+    rows: tuple[GridRow, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class NightPage:
+    """One version of the metrics on a page of its own: what a point of a trend opens.
+
+    version: the metrics; lineage: what they were made from, inputs first. left_out: (side, reason, rows) of what was
+    not measured. lowest, highest: pictures in the order of their `score_name`, each with its value among its facts.
+    """
+
+    version: ArtifactVersion
+    night: str
+    model: str
+    metrics: tuple[MetricRow, ...] = ()
+    alarms: tuple[AlarmRow, ...] = ()
+    lineage: tuple[ArtifactVersion, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+    left_out: tuple[tuple[str, str, int], ...] = ()
+    score_name: str = ""
+    lowest: tuple[Picture, ...] = ()
+    highest: tuple[Picture, ...] = ()
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """One number at one scale of a style, with its 95 % interval."""
+
+    scale: float
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class SweepCurve:
+    """One number along the scale. extractor: the label of the network that read it; note: what to know."""
+
+    metric: str
+    extractor: str
+    points: tuple[SweepPoint, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class StyleSweep:
+    """One style of one model from scale 0 up. statement: whether the rate rises, with the paired change."""
+
+    style: str
+    model: str
+    statement: str
+    curves: tuple[SweepCurve, ...]
+    version: ArtifactVersion
+    pictures: PictureTable | None = None
 
 
 @dataclass(frozen=True)
@@ -198,6 +283,11 @@ class SiteContent:
     history: tuple[HistoryPoint, ...] = ()
     alarms: tuple[AlarmRow, ...] = ()
     """The decision on every number of every night, in the nights' order; `night` as the history's labels."""
+    nights: tuple[NightPage, ...] = ()
+    """Newest first; of many nights, only so many have pages."""
+    over_time: tuple[PictureTable, ...] = ()
+    side_by_side: tuple[PictureTable, ...] = ()
+    sweeps: tuple[StyleSweep, ...] = ()
     notices: tuple[str, ...] = ()
     platform_version: str = ""
     total_seconds: float = 0.0

@@ -1,4 +1,4 @@
-"""Writes the site: five static pages, one stylesheet, thumbnails; no script anywhere, and a CSP that allows none."""
+"""Writes the site: static pages, one stylesheet, thumbnails; no script anywhere, and a CSP that allows none."""
 
 import shutil
 from importlib import resources
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pangu.evaluation.dashboard import charts, numbers, views
+from pangu.evaluation.dashboard import charts, numbers, trends, views
 from pangu.evaluation.dashboard.content import SiteContent
 from pangu.evaluation.dashboard.thumbnails import Thumbnails
 
@@ -15,26 +15,47 @@ PAGES = (
     ("dataset.html", "Dataset"),
     ("training.html", "Training"),
     ("evaluation.html", "Evaluation"),
+    ("compare.html", "Side by side"),
+    ("styles.html", "Styles"),
     ("provenance.html", "Provenance"),
 )
 
 
 def write_site(folder: Path, content: SiteContent) -> list[Path]:
-    """Write the whole site into `folder` and return its pages, the first to be opened first.
+    """Write the whole site into `folder` and return its pages, the first to be opened first, the nights' own last.
 
-    Pages of an earlier site in the folder are replaced, and its thumbnails removed.
+    Pages of an earlier site in the folder are replaced, and its nights and thumbnails removed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(folder / "pictures", ignore_errors=True)
+    for old in folder.glob("night_*.html"):
+        old.unlink()
     environment = _environment(Thumbnails(folder / "pictures"))
     stylesheet = resources.files("pangu.evaluation").joinpath("site", "style.css").read_bytes()
     (folder / "style.css").write_bytes(stylesheet)
+    shared = {"content": content, "navigation": navigation(content)}
     written = []
     for name, title in PAGES:
-        page = environment.get_template(f"{name}.j2").render(content=content, page=name, page_title=title)
+        page = environment.get_template(f"{name}.j2").render(page=name, page_title=title, **shared)
+        (folder / name).write_text(page, encoding="utf-8")
+        written.append(folder / name)
+    for night in content.nights:
+        name, title = trends.night_link(night.version.version), f"{night.night}, {night.model}"
+        page = environment.get_template("night.html.j2").render(page=name, page_title=title, night=night, **shared)
         (folder / name).write_text(page, encoding="utf-8")
         written.append(folder / name)
     return written
+
+
+def navigation(content: SiteContent) -> list[tuple[str, str]]:
+    """Return the pages that have anything to show: whoever only evaluates has no dataset and no training."""
+    empty = {
+        "dataset.html": content.dataset is None,
+        "training.html": content.training is None,
+        "compare.html": not (content.side_by_side or content.over_time),
+        "styles.html": not content.sweeps,
+    }
+    return [(name, title) for name, title in PAGES if not empty.get(name, False)]
 
 
 def _environment(thumbnails: Thumbnails) -> Environment:
@@ -56,7 +77,6 @@ def _environment(thumbnails: Thumbnails) -> Environment:
         heading=numbers.show_heading,
     )
     environment.globals.update(
-        pages=PAGES,
         thumbnail=thumbnails.add,
         share=numbers.show_share,
         bar=charts.bar,
@@ -66,9 +86,13 @@ def _environment(thumbnails: Thumbnails) -> Environment:
         metric_tables=views.metric_tables,
         version_positions=views.version_positions,
         loss_charts=views.loss_charts,
-        history_charts=views.history_charts,
         alarm_summary=views.alarm_summary,
         alarm_title=views.alarm_title,
+        history_charts=trends.history_charts,
+        strata_charts=trends.strata_charts,
+        sweep_charts=trends.sweep_charts,
+        night_table=trends.night_table,
+        night_link=trends.night_link,
         role_tones=views.ROLE_TONES,
         style_tones=views.STYLE_TONES,
     )

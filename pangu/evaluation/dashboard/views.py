@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 from pangu.evaluation.dashboard.charts import Line, Point, line_chart
-from pangu.evaluation.dashboard.content import ArtifactVersion, HistoryPoint, SiteContent, TrainingContent
+from pangu.evaluation.dashboard.content import ArtifactVersion, SiteContent, TrainingContent
 from pangu.evaluation.dashboard.numbers import show_count, show_number, show_seconds, show_share
 from pangu.evaluation.metrics import ALL, MetricRow
 from pangu.evaluation.regression import AlarmRow
@@ -162,12 +162,6 @@ def loss_charts(training: TrainingContent) -> list[tuple[str, Markup]]:
     return [("all runs", together), *(alone if len(lines) > 1 else [])]
 
 
-def _point_label(point: HistoryPoint) -> str:
-    """Return what hovering over a night says."""
-    said = f"{point.label}, {point.series}: {show_number(point.value)}"
-    return f"{said}, alarm" if point.is_alarm else said
-
-
 def alarm_summary(alarms: Sequence[AlarmRow]) -> str:
     """Return one sentence on the newest night: how many numbers moved, out of how many that could be decided."""
     newest = [row for row in alarms if row.night == alarms[-1].night]
@@ -183,31 +177,3 @@ def alarm_title(row: AlarmRow) -> str:
     """Return the metric's name, with the stratum where it is one."""
     title = METRIC_NAMES.get(row.metric, (row.metric.replace("_", " "), "", ""))[0]
     return title if row.stratum == ALL else f"{title}, {row.stratum}"
-
-
-def history_charts(history: Sequence[HistoryPoint]) -> list[tuple[str, str, list[tuple[str, int]], Markup]]:
-    """Return (metric, extractor, legend, chart) for every metric and network: unlike runs never share a chart."""
-    charts = []
-    for metric, extractor, stratum in dict.fromkeys((p.metric, p.extractor, p.stratum) for p in history):
-        points = [p for p in history if (p.metric, p.extractor, p.stratum) == (metric, extractor, stratum)]
-        labels = list(dict.fromkeys(point.label for point in points))
-        position = {label: float(index) for index, label in enumerate(labels)}
-        names = list(dict.fromkeys(point.series for point in points))
-        lines = [
-            Line(
-                name,
-                tuple(
-                    Point(position[p.label], p.value, p.low, p.high, _point_label(p), p.is_alarm)
-                    for p in points
-                    if p.series == name
-                ),
-                tone,
-            )
-            for tone, name in enumerate(names)
-        ]
-        title = METRIC_NAMES.get(metric, (metric.replace("_", " "), "", ""))[0]
-        heading = title if stratum == ALL else f"{title}, {stratum}"
-        ticks = [(position[label], label) for label in labels[:: max(1, len(labels) // 4)]]
-        chart = line_chart(lines, title=f"{heading} over time", x_name="version", ticks=ticks, markers=True)
-        charts.append((heading, extractor, list(zip(names, range(len(names)), strict=True)), chart))
-    return charts

@@ -13,11 +13,18 @@ from pangu.evaluation.dashboard.content import (
     ExpertRun,
     FunnelStage,
     GenerationContent,
+    GridColumn,
+    GridRow,
     HistoryPoint,
+    NightPage,
     Picture,
     PictureGroup,
+    PictureTable,
     RejectedRow,
     SiteContent,
+    StyleSweep,
+    SweepCurve,
+    SweepPoint,
     TrainingContent,
 )
 from pangu.evaluation.metrics import MetricRow
@@ -108,11 +115,41 @@ def metrics(text: Text) -> tuple[MetricRow, ...]:
     )
 
 
-def history(text: Text) -> tuple[HistoryPoint, ...]:
-    return tuple(
-        HistoryPoint(text(), "kid", value, value - 0.01, value + 0.01, "judge", series=text(), is_alarm=value > 0.05)
-        for value in (0.05, 0.06, 0.04)
+def history(text: Text, night: str) -> tuple[HistoryPoint, ...]:
+    values = (0.05, 0.06, 0.04)
+    whole = [
+        HistoryPoint(text(), "kid", v, v - 0.01, v + 0.01, "judge", "all", text(), v > 0.05, night) for v in values
+    ]
+    name, model = f"style={text()}", text()
+    strata = [HistoryPoint(text() + str(v), "kid", v, v - 0.01, v + 0.01, text(), name, model) for v in values]
+    return (*whole, *strata)
+
+
+def night_page(text: Text, metrics_version: ArtifactVersion) -> NightPage:
+    return NightPage(
+        version=metrics_version,
+        night=text(),
+        model=text(),
+        metrics=metrics(text),
+        alarms=(alarm(text(), text(), None), alarm(text(), "all", 0.001)),
+        lineage=(version(text, "prompts"), version(text, "generated_images", "prompts")),
+        facts=((text(), text()),),
+        left_out=((text(), text(), 3),),
+        score_name=text(),
+        lowest=(picture(text, 9),),
+        highest=(picture(text, 10),),
     )
+
+
+def picture_table(text: Text, seed: int) -> PictureTable:
+    columns = (GridColumn(text(), text(), text()), GridColumn(text()))
+    return PictureTable(text(), columns, (GridRow(text(), "zh", (picture(text, seed), None), text()),), text())
+
+
+def sweep(text: Text) -> StyleSweep:
+    points = tuple(SweepPoint(s, 0.1 * s, 0.1 * s - 0.05, 0.1 * s + 0.05, 48) for s in (0.0, 1.0, 2.0))
+    curves = (SweepCurve("cartoon_rate", text(), points, text()), SweepCurve(text(), text(), points))
+    return StyleSweep(text(), text(), text(), curves, version(text, "style_sweep"), picture_table(text, 13))
 
 
 @pytest.fixture(scope="session")
@@ -121,7 +158,7 @@ def build_content() -> Callable[[Text], SiteContent]:
 
     def build(text: Text) -> SiteContent:
         url_list, images = version(text, "url_list"), version(text, "images", "url_list")
-        prompts = version(text, "prompts")
+        prompts, measured = version(text, "prompts"), version(text, "metrics")
         return SiteContent(
             title=text(),
             preset=text(),
@@ -134,8 +171,12 @@ def build_content() -> Callable[[Text], SiteContent]:
             training=training(text),
             generation=generation(text),
             metrics=metrics(text),
-            history=history(text),
+            history=history(text, measured.version),
             alarms=(alarm(text(), text(), None), alarm(text(), "all", 0.001)),
+            nights=(night_page(text, measured), night_page(text, version(text, "other"))),
+            over_time=(picture_table(text, 11),),
+            side_by_side=(picture_table(text, 12),),
+            sweeps=(sweep(text),),
         )
 
     return build

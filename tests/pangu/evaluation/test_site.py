@@ -161,7 +161,7 @@ def test_every_page_has_the_strict_policy_first_and_no_script(tmp_path, build_co
 def test_thumbnails_carry_pixels_and_nothing_else(tmp_path, build_content):
     write_site(tmp_path, build_content(lambda: "words"))
     thumbnails = list((tmp_path / "pictures").iterdir())
-    assert len(thumbnails) == 8
+    assert len(thumbnails) == 13
     for path in thumbnails:
         assert b"EXIF-CANARY" not in path.read_bytes()
         with Image.open(path) as image:
