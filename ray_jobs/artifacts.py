@@ -57,6 +57,11 @@ ARTIFACTS = {
             "one row per prompt and sample: the picture, or the reason there is none",
             frozenset({"image"}),  # signed anew in every run; its hash before signing and that of its pixels are in
         ),
+        Artifact(
+            "style_sweep",
+            "one row per style, scale and prompt: what the scorer reads in the picture",
+            frozenset({"image"}),
+        ),
         Artifact("metrics", "one row per metric and stratum, with its interval"),
         Artifact("dashboard", "the static site"),
     )
@@ -87,6 +92,16 @@ JOBS = {
             ("prompts",),
             "generated_images",
             "structure steps, then texture steps",
+            optional=("experts",),
+        ),
+        Job(
+            "register_pictures", ("prompts",), "generated_images", "takes in pictures that another model made of a list"
+        ),
+        Job(
+            "sweep_styles",
+            ("prompts",),
+            "style_sweep",
+            "neutral prompts at every scale of a style",
             optional=("experts",),
         ),
         Job(

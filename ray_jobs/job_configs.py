@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from ray_jobs.comparison_configs import RegisterPictures, SweepStyles
 from ray_jobs.config_model import (
     PREFIXES,
     SAMPLE_MODELS,
@@ -27,8 +28,10 @@ __all__ = [
     "SAMPLE_MODELS",
     "GenerateImages",
     "JobConfig",
+    "RegisterPictures",
     "RegisterPrompts",
     "Runtime",
+    "SweepStyles",
     "digest_of_path",
     "model_folder",
 ]
@@ -226,6 +229,8 @@ CONFIGS: dict[str, type[JobConfig]] = {
     "publish_experts": PublishExperts,
     "register_prompts": RegisterPrompts,
     "generate_images": GenerateImages,
+    "register_pictures": RegisterPictures,
+    "sweep_styles": SweepStyles,
     "evaluate_images": EvaluateImages,
     "publish_dashboard": PublishDashboard,
 }

@@ -18,6 +18,7 @@ from ray_jobs import dashboard_pages
 from ray_jobs.evaluation_alarms import decide_alarms, nights_of
 from ray_jobs.job import JobContext
 from ray_jobs.job_configs import PublishDashboard
+from ray_jobs.lineage import lineage
 from ray_jobs.manifest import Manifest, environment
 from ray_jobs.parts import read_rows
 from ray_jobs.store import Store
@@ -65,15 +66,6 @@ def build_content(context: JobContext[PublishDashboard]) -> SiteContent:
         platform_version=metrics.code,
         total_seconds=sum(version.seconds for version in found.values()),
     )
-
-
-def lineage(versions: Versions, manifest: Manifest) -> Iterator[tuple[str, Manifest]]:
-    """A version and everything it was made from, inputs first."""
-    for artifact, version in manifest.inputs.items():
-        found = versions.find(artifact, version.key)
-        if found is not None:
-            yield from lineage(versions, found)
-    yield manifest.artifact, manifest
 
 
 def describe(version: Manifest) -> ArtifactVersion:

@@ -9,7 +9,7 @@ from ray_jobs.job_configs import CONFIGS
 
 @pytest.mark.parametrize("preset", preset_names())
 def test_every_preset_is_valid_for_every_job(preset):
-    given = {"register_url_list": {"path": "list.csv"}}
+    given = {"register_url_list": {"path": "list.csv"}, "register_pictures": {"model": "theirs"}}
     for job in CONFIGS:
         job_settings(job, preset, given.get(job, {}))
 
@@ -18,7 +18,8 @@ def test_jobs_and_configs_name_each_other():
     assert set(JOBS) == set(CONFIGS)
     for job in JOBS.values():
         assert job.gives in ARTIFACTS and set(job.takes) <= set(ARTIFACTS)
-        assert maker_of(job.gives) == job
+        assert maker_of(job.gives) == job or job.name == "register_pictures"
+    assert maker_of("generated_images").name == "generate_images", "our own pictures come first"
 
 
 def test_assignments_nest_and_read_json():
