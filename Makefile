@@ -12,7 +12,7 @@ install: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt infra/airflow_ray/pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt setuptools wheel torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,provenance]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[platform,fusion,test,provenance]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --constraint constraints.txt invisible-watermark
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable infra/airflow_ray
 	touch $(STAMP)
@@ -50,7 +50,7 @@ bench: install
 WORK ?= .pangu/sample-models
 DATA ?= ../shared/data
 sample-models: install
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[sample-training]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[platform,sample-training]'
 	$(BIN)/python -m ray_jobs.fit_sample_scorer --data $(DATA) --work $(WORK)/scorer
 	$(BIN)/python -m ray_jobs.fit_base_experts --work $(WORK)/experts $(ARGS)
 	$(BIN)/python -m ray_jobs.fit_scene_judge --work $(WORK)/judge

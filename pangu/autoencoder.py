@@ -26,14 +26,20 @@ def encode_pixels(vae: Any, pixels: Tensor) -> Tensor:  # noqa: ANN401  (any dif
     """(B, 3, H, W) in [-1, 1] to latents (B, C, H / f, W / f), scaled to unit variance; a KL encoder gives its mean."""
     encoded = vae.encode(pixels.to(vae.device, vae.dtype))
     latents: Tensor = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
-    scaled: Tensor = latents * vae.config.scaling_factor
+    scaled: Tensor = (latents - _shift(vae)) * vae.config.scaling_factor
     return scaled
 
 
 def decode_latents(vae: Any, latents: Tensor) -> Tensor:  # noqa: ANN401  (any diffusers autoencoder)
     """Scaled latents (B, C, h, w) to pixels (B, 3, h f, w f), about [-1, 1]."""
-    pixels: Tensor = vae.decode((latents / vae.config.scaling_factor).to(vae.device, vae.dtype)).sample
+    raw = latents / vae.config.scaling_factor + _shift(vae)
+    pixels: Tensor = vae.decode(raw.to(vae.device, vae.dtype)).sample
     return pixels
+
+
+def _shift(vae: Any) -> float:  # noqa: ANN401
+    """What some autoencoders take off their latents before scaling them."""
+    return float(getattr(vae.config, "shift_factor", None) or 0.0)
 
 
 def downsampling_factor(vae: Any) -> int:  # noqa: ANN401  (any diffusers autoencoder)

@@ -52,8 +52,8 @@ def concatenate(parts: Sequence[Conditioning]) -> Conditioning:
 class Denoiser(Protocol):
     """Predicts the clean latents."""
 
-    def __call__(self, x_t: Tensor, t: int, conditioning: Conditioning) -> Tensor:
-        """x_t: (B, C, h, w) at training timestep t; returns x0, same shape."""
+    def __call__(self, x_t: Tensor, t: float, conditioning: Conditioning) -> Tensor:
+        """x_t: (B, C, h, w) at training timestep t, as a rule a whole one; returns x0, same shape."""
         ...
 
 
@@ -65,7 +65,7 @@ class PredictionType(StrEnum):
     X0 = "sample"
 
 
-def to_x0(output: Tensor, x_t: Tensor, t: Tensor | int, kind: PredictionType, schedule: NoiseSchedule) -> Tensor:
+def to_x0(output: Tensor, x_t: Tensor, t: Tensor | float, kind: PredictionType, schedule: NoiseSchedule) -> Tensor:
     """x0 from a network's output. With a = sqrt(abar), s = sqrt(1 - abar): (x_t - s eps) / a, or a x_t - s v."""
     signal, spread = schedule.signal_and_noise_rates(t, x_t)
     if kind is PredictionType.EPSILON:
@@ -75,7 +75,7 @@ def to_x0(output: Tensor, x_t: Tensor, t: Tensor | int, kind: PredictionType, sc
     return output
 
 
-def from_x0(x0: Tensor, x_t: Tensor, t: Tensor | int, kind: PredictionType, schedule: NoiseSchedule) -> Tensor:
+def from_x0(x0: Tensor, x_t: Tensor, t: Tensor | float, kind: PredictionType, schedule: NoiseSchedule) -> Tensor:
     """The network output that says x0: (x_t - a x0) / s for epsilon, (a x_t - x0) / s for v."""
     signal, spread = schedule.signal_and_noise_rates(t, x_t)
     if kind is PredictionType.EPSILON:
@@ -85,8 +85,8 @@ def from_x0(x0: Tensor, x_t: Tensor, t: Tensor | int, kind: PredictionType, sche
     return x0
 
 
-def run_unet(unet: nn.Module, x_t: Tensor, t: Tensor | int, conditioning: Conditioning) -> Tensor:
-    """The raw output of a UNet2DConditionModel with its added vector as class labels. t: int or (B,)."""
+def run_unet(unet: nn.Module, x_t: Tensor, t: Tensor | float, conditioning: Conditioning) -> Tensor:
+    """The raw output of a UNet2DConditionModel with its added vector as class labels. t: a number or (B,)."""
     output: Tensor = unet(
         x_t,
         torch.as_tensor(t, device=x_t.device),
@@ -112,7 +112,7 @@ class UNetDenoiser:
         self.prediction_type = prediction_type
         self.num_rows = 0
 
-    def __call__(self, x_t: Tensor, t: int, conditioning: Conditioning) -> Tensor:
+    def __call__(self, x_t: Tensor, t: float, conditioning: Conditioning) -> Tensor:
         """See `Denoiser`."""
         self.num_rows += len(x_t)
         dtype = next(self.unet.parameters()).dtype

@@ -28,7 +28,7 @@ class ExpertRelay:
         self.calls: dict[Role, int] = {}
         self.rows: dict[Role, int] = {}
 
-    def __call__(self, x_t: Tensor, t: int, conditioning: Conditioning) -> Tensor:
+    def __call__(self, x_t: Tensor, t: float, conditioning: Conditioning) -> Tensor:
         """See `Denoiser`."""
         role = self.split.expert_at(t)
         self.calls[role] = self.calls.get(role, 0) + 1

@@ -45,7 +45,7 @@ class Guidance:
     styles: Mapping[str, float] = field(default_factory=dict)
     interval: tuple[int, int] | None = None
 
-    def weights_at(self, t: int, role: Role) -> dict[str, float]:
+    def weights_at(self, t: float, role: Role) -> dict[str, float]:
         """Weights of the branches that count at t, where `role` runs."""
         if self.interval is not None and not self.interval[0] <= t < self.interval[1]:
             return {PROMPT: 1.0}
@@ -82,7 +82,7 @@ class GuidedDenoiser:
         self.split = split
         self.evaluations = [0] * len(rows)
 
-    def __call__(self, x_t: Tensor, t: int, conditioning: Conditioning | None = None) -> Tensor:
+    def __call__(self, x_t: Tensor, t: float, conditioning: Conditioning | None = None) -> Tensor:
         """x_t: (B, C, h, w), one for each row; returns the guided x0. The branches replace `conditioning`.
 
         Raises:

@@ -42,7 +42,7 @@ class PaddedBatches:
         self.rows = self.first = rows
         self.used: set[int] = set()
 
-    def run(self, count: int, call: Callable[[Tensor], Tensor]) -> Tensor:
+    def run(self, count: float, call: Callable[[Tensor], Tensor]) -> Tensor:
         """Results (count, ...) of all rows, from calls told which `rows` of them to run, (rows,) int64 places.
 
         Raises:
@@ -88,7 +88,7 @@ class PaddedDenoiser:
         self.batches = batches
         self.before_each = before_each
 
-    def __call__(self, x_t: Tensor, t: int, conditioning: Conditioning) -> Tensor:
+    def __call__(self, x_t: Tensor, t: float, conditioning: Conditioning) -> Tensor:
         """See `Denoiser`; any number of rows.
 
         Raises:
@@ -97,7 +97,7 @@ class PaddedDenoiser:
 
         def evaluate(places: Tensor) -> Tensor:
             if self.before_each is not None:
-                self.before_each(t)
+                self.before_each(int(t))
             index = places.to(x_t.device)
             return self.denoiser(x_t[index], t, conditioning.rows(index))
 

@@ -60,7 +60,7 @@ class Sampler(Protocol):
 class DdimSampler:
     """Deterministic DDIM by the schedule's own formula."""
 
-    def __init__(self, schedule: NoiseSchedule, timesteps: Sequence[int]) -> None:
+    def __init__(self, schedule: NoiseSchedule, timesteps: Sequence[float]) -> None:
         """timesteps: descending, none twice."""
         self.schedule = schedule
         self._steps = iter(zip(timesteps, [*timesteps[1:], None], strict=True))
@@ -80,7 +80,7 @@ class SchedulerSampler:
     Euler's scheduler keeps x_t / sqrt(abar_t), the other two keep x_t; outside this class it is x_t always.
     """
 
-    def __init__(self, scheduler: Any, schedule: NoiseSchedule, timesteps: Sequence[int]) -> None:  # noqa: ANN401
+    def __init__(self, scheduler: Any, schedule: NoiseSchedule, timesteps: Sequence[float]) -> None:  # noqa: ANN401
         """scheduler: a new one that takes `sample` predictions. timesteps: descending, none twice."""
         steps = torch.tensor(timesteps)
         scheduler.timesteps = steps
@@ -109,7 +109,7 @@ class SchedulerSampler:
             self.scheduler.last_sample = None
 
 
-def make_sampler(name: SamplerName, schedule: NoiseSchedule, timesteps: Sequence[int]) -> Sampler:
+def make_sampler(name: SamplerName, schedule: NoiseSchedule, timesteps: Sequence[float]) -> Sampler:
     """A sampler of this name at the start of its trajectory. timesteps: descending, none twice."""
     if name is SamplerName.DDIM:
         return DdimSampler(schedule, timesteps)
@@ -117,7 +117,7 @@ def make_sampler(name: SamplerName, schedule: NoiseSchedule, timesteps: Sequence
         "num_train_timesteps": schedule.num_timesteps,
         "beta_start": schedule.beta_start,
         "beta_end": schedule.beta_end,
-        "beta_schedule": "scaled_linear",
+        "beta_schedule": schedule.kind,
         "prediction_type": "sample",
     }
     if name is SamplerName.EULER:

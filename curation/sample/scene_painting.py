@@ -147,6 +147,17 @@ def paint_flat(canvas: Image.Image, things: list[PlacedThing]) -> Image.Image:
     return canvas
 
 
+def paint_edges(size: tuple[int, int], things: list[PlacedThing]) -> Image.Image:
+    """The outline of every part of every thing, white on black; `size` is (width, height) in px."""
+    canvas = Image.new("RGB", size)
+    pen = ImageDraw.Draw(canvas)
+    for thing in things:
+        for points, _ in SHAPES[thing.kind](thing.rgb):
+            corners = _place(points, thing, size)
+            pen.line([*corners, corners[0]], fill=(255, 255, 255), width=max(2, min(size) // 48))
+    return canvas
+
+
 def _smooth_noise(rng: np.random.Generator, size: tuple[int, int], cells: int) -> Floats:
     """Cloudy noise (height, width) in about [-1, 1], `cells` bumps along the shorter side."""
     width, height = size

@@ -11,7 +11,14 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from curation.sample.scene_painting import PlacedThing, add_grain, paint_background, paint_flat, paint_shaded
+from curation.sample.scene_painting import (
+    PlacedThing,
+    add_grain,
+    paint_background,
+    paint_edges,
+    paint_flat,
+    paint_shaded,
+)
 from curation.sample.scene_shapes import SHAPES, Rgb
 
 Style = Literal["flat", "shaded"]
@@ -180,8 +187,26 @@ def draw(scene: Scene, size: tuple[int, int] = (256, 256), seed: int = 0) -> Ima
     """The picture of `scene`: RGB, `size` is (width, height) in px; equal arguments give equal pixels."""
     rng = np.random.default_rng(seed)
     scale = 3 if scene.style == "flat" and max(size) <= 160 else 2
-    width, height = size[0] * scale, size[1] * scale
-    canvas = paint_background(scene.background, (width, height), rng)
+    canvas = paint_background(scene.background, (size[0] * scale, size[1] * scale), rng)
+    placed = _place_things(scene, canvas.size, rng)
+    if scene.style == "flat":
+        return paint_flat(canvas, placed).resize(size, Image.Resampling.BOX)
+    painted = paint_shaded(canvas, placed, rng, is_plain=scene.background == "white")
+    return add_grain(painted.resize(size, Image.Resampling.BOX), rng)
+
+
+def draw_edges(scene: Scene, size: tuple[int, int] = (256, 256), seed: int = 0) -> Image.Image:
+    """The outlines of the things in `draw`'s picture of equal arguments, white on black: neither colours nor background."""
+    rng = np.random.default_rng(seed)
+    scale = 3 if scene.style == "flat" and max(size) <= 160 else 2
+    canvas = paint_background(scene.background, (size[0] * scale, size[1] * scale), rng)
+    placed = _place_things(scene, canvas.size, rng)
+    return paint_edges(canvas.size, placed).resize(size, Image.Resampling.BOX)
+
+
+def _place_things(scene: Scene, canvas: tuple[int, int], rng: np.random.Generator) -> list[PlacedThing]:
+    """Every thing of the scene on a canvas of (width, height) px, with small shifts of place, size, turn and colour."""
+    width, height = canvas
     each = [thing for thing in scene.things for _ in range(thing.count)]
     rgb = [_jittered(COLOURS[thing.colour], rng) for thing in scene.things for _ in range(thing.count)]
     placed = []
@@ -199,7 +224,4 @@ def draw(scene: Scene, size: tuple[int, int] = (256, 256), seed: int = 0) -> Ima
                 turn_degrees=float(rng.uniform(-8, 8)),
             )
         )
-    if scene.style == "flat":
-        return paint_flat(canvas, placed).resize(size, Image.Resampling.BOX)
-    painted = paint_shaded(canvas, placed, rng, is_plain=scene.background == "white")
-    return add_grain(painted.resize(size, Image.Resampling.BOX), rng)
+    return placed

@@ -154,13 +154,13 @@ class GaussianDenoiser:
     def __call__(self, x_t, t, conditioning):
         self.num_rows += len(x_t)
         mean = conditioning.tokens[:, 0, 0].to(x_t).reshape(-1, *[1] * (x_t.dim() - 1))
-        abar = self.schedule.abar[t].item()
+        abar = self.schedule.abar_at(t).item()
         gain = abar**0.5 * self.spread**2 / (abar * self.spread**2 + 1 - abar)
         return mean + gain * (x_t - abar**0.5 * mean)
 
     def exact_flow(self, x_t, t, mean):
         """Where the probability flow carries x_t: each marginal is N(a mean, a^2 spread^2 + s^2)."""
-        abar = self.schedule.abar[t].item()
+        abar = self.schedule.abar_at(t).item()
         standard = (x_t - abar**0.5 * mean) / (abar * self.spread**2 + 1 - abar) ** 0.5
         return mean + self.spread * standard
 
