@@ -38,6 +38,7 @@ class Ports:
     airflow: int = 8080
     ray: int = 8265
     sample: int = 8321
+    site: int = 8088
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ class LocalPlatform:
             **self.environment(),
             "AIRFLOW_HOME": str(self.airflow_home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "dags"),
+            "AIRFLOW__CORE__PLUGINS_FOLDER": str(REPOSITORY / "infra" / "airflow" / "plugins"),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
             "AIRFLOW__CORE__PARALLELISM": "2",
@@ -127,6 +129,26 @@ class LocalPlatform:
             start()
         self._wait("ray", self.ray_answers, timeout_s=90)
         self._wait("airflow", self.airflow_answers, timeout_s=180)
+
+    @property
+    def site_address(self) -> str:
+        """The newest dashboard, and ``/metrics`` for Prometheus."""
+        return f"http://127.0.0.1:{self.ports.site}"
+
+    def start_site(self, say: Callable[[str], None]) -> None:
+        """Serve the newest dashboard on loopback, unless that is already done."""
+        if self.is_running("site") and self.site_answers():
+            return
+        self.stop("site")
+        refuse_occupied(self.ports.site, "site")
+        say("starting site")
+        command = [sys.executable, "-m", "ray_jobs.site_server", "--port", str(self.ports.site)]
+        self.spawn("site", command, self.environment())
+        self._wait("site", self.site_answers, timeout_s=60)
+
+    def site_answers(self) -> bool:
+        """Whether the site's server answers, be there a site or none yet."""
+        return http_status(f"{self.site_address}/index.html", {}) in (200, 404)
 
     def stop(self, name: str | None = None) -> int:
         """Stop one component, or all of the platform's processes; how many there were."""

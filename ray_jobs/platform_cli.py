@@ -19,6 +19,7 @@ StoreOption = Annotated[str | None, typer.Option("--store", help="store of the a
 AirflowPort = Annotated[int, typer.Option("--airflow-port", min=1, max=65535)]
 RayPort = Annotated[int, typer.Option("--ray-port", min=1, max=65535, help="of Ray's dashboard and Jobs API")]
 SamplePort = Annotated[int, typer.Option("--sample-port", min=1, max=65535, help="of the sample's picture server")]
+SitePort = Annotated[int, typer.Option("--site-port", min=1, max=65535, help="of the evaluation site and its /metrics")]
 HOME = Path(".pangu")
 
 
@@ -83,18 +84,21 @@ def up(
     store: StoreOption = None,
     airflow_port: AirflowPort = Ports.airflow,
     ray_port: RayPort = Ports.ray,
+    site_port: SitePort = Ports.site,
 ) -> None:
-    """Start Airflow and Ray on loopback and leave them running."""
+    """Start Airflow, Ray and the evaluation site on loopback and leave them running."""
     console = Console()
     started = time.monotonic()
     demo_preset = home.expanduser().absolute() / "demo.toml"
     chosen = str(demo_preset) if preset == "sample" and demo_preset.exists() else preset
-    platform = make_platform(home, store, chosen, Ports(airflow_port, ray_port))
+    platform = make_platform(home, store, chosen, Ports(airflow_port, ray_port, site=site_port))
     platform.write_state()
     platform.start(console.print)
+    platform.start_site(console.print)
     console.print(f"up after {time.monotonic() - started:.0f} s")
     console.print(f"Airflow: {platform.airflow_address}, user admin, password in {platform.airflow_home}")
     console.print(f"Ray:     {platform.ray_address}, token in {platform.token_file}")
+    console.print(f"site:    {platform.site_address} (Prometheus: /metrics), and in Airflow under Evaluation")
     console.print(f"store:   {platform.store.uri}")
 
 

@@ -164,8 +164,7 @@ class HistoryPoint:
     """One night's value of one metric; only points of equal extractor and stratum are joined by a line.
 
     label: the night's logical date ("2026-11-23") or, without one, a name. series: the model that was measured.
-    is_alarm: whether this number has moved further than quiet nights let it. version: the metrics version it stands in;
-    a point of a version that has a page of its own is a link to it.
+    is_alarm: whether this number has moved further than quiet nights let it. page: which `NightPage` tells more, if any.
     """
 
     label: str
@@ -177,16 +176,16 @@ class HistoryPoint:
     stratum: str = "all"
     series: str = "champion"
     is_alarm: bool = False
-    version: str = ""
+    page: str = ""
 
 
 @dataclass(frozen=True)
 class GridColumn:
-    """One column of a picture table: a night, a model or a scale. version: of the metrics, where that has a page."""
+    """One column of a picture table: a night, a model or a scale. page: the `NightPage` that tells more, if any."""
 
     title: str
     detail: str = ""
-    version: str = ""
+    page: str = ""
 
 
 @dataclass(frozen=True)
@@ -211,12 +210,15 @@ class PictureTable:
 
 @dataclass(frozen=True)
 class NightPage:
-    """One version of the metrics on a page of its own: what a point of a trend opens.
+    """One model in one night on a page of its own: what a point of a trend opens.
 
-    version: the metrics; lineage: what they were made from, inputs first. left_out: (side, reason, rows) of what was
-    not measured. lowest, highest: pictures in the order of their `score_name`, each with its value among its facts.
+    page: a name that no other night or model has. version: the metrics; lineage: what they were made from, inputs first.
+    left_out: (side, reason, rows) of what was not measured. counts: of the generated pictures, "kept" and by reason;
+    images_per_s: as they were generated. lowest, highest: pictures in the order of their `score_name`, each with its
+    value among its facts.
     """
 
+    page: str
     version: ArtifactVersion
     night: str
     model: str
@@ -225,6 +227,8 @@ class NightPage:
     lineage: tuple[ArtifactVersion, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
     left_out: tuple[tuple[str, str, int], ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+    images_per_s: float | None = None
     score_name: str = ""
     lowest: tuple[Picture, ...] = ()
     highest: tuple[Picture, ...] = ()

@@ -1,6 +1,7 @@
-"""Writes the site: static pages, one stylesheet, thumbnails; no script anywhere, and a CSP that allows none."""
+"""Writes the site: static pages without script, one stylesheet, thumbnails, and the newest figures for Prometheus."""
 
 import shutil
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pangu.evaluation.dashboard import charts, numbers, trends, views
 from pangu.evaluation.dashboard.content import SiteContent
+from pangu.evaluation.dashboard.prometheus import metrics_text
 from pangu.evaluation.dashboard.thumbnails import Thumbnails
 
 PAGES = (
@@ -30,17 +32,19 @@ def write_site(folder: Path, content: SiteContent) -> list[Path]:
     shutil.rmtree(folder / "pictures", ignore_errors=True)
     for old in folder.glob("night_*.html"):
         old.unlink()
-    environment = _environment(Thumbnails(folder / "pictures"))
+    environment = _environment()
     stylesheet = resources.files("pangu.evaluation").joinpath("site", "style.css").read_bytes()
     (folder / "style.css").write_bytes(stylesheet)
-    shared = {"content": content, "navigation": navigation(content)}
+    (folder / "metrics.prom").write_bytes(metrics_text(content))
+    thumbnails = Thumbnails(folder / "pictures")
+    shared = {"content": content, "navigation": navigation(content), "thumbnail": thumbnails.add}
     written = []
     for name, title in PAGES:
         page = environment.get_template(f"{name}.j2").render(page=name, page_title=title, **shared)
         (folder / name).write_text(page, encoding="utf-8")
         written.append(folder / name)
     for night in content.nights:
-        name, title = trends.night_link(night.version.version), f"{night.night}, {night.model}"
+        name, title = trends.night_link(night.page), f"{night.night}, {night.model}"
         page = environment.get_template("night.html.j2").render(page=name, page_title=title, night=night, **shared)
         (folder / name).write_text(page, encoding="utf-8")
         written.append(folder / name)
@@ -58,7 +62,8 @@ def navigation(content: SiteContent) -> list[tuple[str, str]]:
     return [(name, title) for name, title in PAGES if not empty.get(name, False)]
 
 
-def _environment(thumbnails: Thumbnails) -> Environment:
+@cache
+def _environment() -> Environment:
     """Return the templates with everything they may call; escaping is on for every one of them."""
     environment = Environment(
         loader=PackageLoader("pangu.evaluation", "site"),
@@ -77,7 +82,6 @@ def _environment(thumbnails: Thumbnails) -> Environment:
         heading=numbers.show_heading,
     )
     environment.globals.update(
-        thumbnail=thumbnails.add,
         share=numbers.show_share,
         bar=charts.bar,
         stacked_bar=charts.stacked_bar,

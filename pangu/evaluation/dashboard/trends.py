@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import datetime
 
 from markupsafe import Markup
 
@@ -39,14 +39,14 @@ class NightRow:
     alarms: int
 
 
-def night_link(version: str) -> str:
-    """Return the file name of a metrics version's page; the key's letters and digits alone go into it."""
-    return f"night_{''.join(letter for letter in version if letter.isascii() and letter.isalnum())[:40]}.html"
+def night_link(page: str) -> str:
+    """Return the file name of a night's page; letters and digits alone go into it."""
+    return f"night_{''.join(letter for letter in page if letter.isascii() and letter.isalnum())[:40]}.html"
 
 
 def history_charts(history: Sequence[HistoryPoint], nights: Sequence[NightPage] = ()) -> list[Trend]:
     """Return a chart of every metric and network over the whole set: unlike runs never share a chart."""
-    pages = {night.version.version for night in nights}
+    pages = {night.page for night in nights}
     models = list(dict.fromkeys(point.series for point in history))
     trends = []
     for metric, extractor in dict.fromkeys((p.metric, p.extractor) for p in history if p.stratum == ALL):
@@ -60,7 +60,7 @@ def history_charts(history: Sequence[HistoryPoint], nights: Sequence[NightPage] 
 def strata_charts(history: Sequence[HistoryPoint], nights: Sequence[NightPage] = ()) -> list[tuple[str, list[Trend]]]:
     """Return (metric, charts): a chart of every stratification, model and network with a line a label, where there are
     two nights at least; of many labels, the first six in the order of the history."""
-    pages = {night.version.version for night in nights}
+    pages = {night.page for night in nights}
     keys = dict.fromkeys(
         (p.metric, p.stratum.partition("=")[0], p.series, p.extractor) for p in history if p.stratum != ALL
     )
@@ -115,7 +115,7 @@ def _trend(
                     p.high,
                     point_label(name, p),
                     p.is_alarm,
-                    night_link(p.version) if p.version in pages else "",
+                    night_link(p.page) if p.page in pages else "",
                 )
                 for p in sorted(points, key=lambda p: place[p.label])
             ),
@@ -131,9 +131,7 @@ def time_axis(labels: Sequence[str]) -> tuple[dict[str, float], list[tuple[float
     """Return where each label stands and the axis' ticks: by the calendar where all are dates, else one after another."""
     ordered = list(dict.fromkeys(labels))
     try:
-        place = {label: float(date.fromisoformat(label[:10]).toordinal()) for label in ordered}
-        if len(set(place.values())) < len(place):
-            raise ValueError("two names of one day")
+        place = {label: datetime.fromisoformat(label).timestamp() / 86400 for label in ordered}
         ordered.sort()
     except ValueError:
         place = {label: float(index) for index, label in enumerate(ordered)}
@@ -161,7 +159,7 @@ def night_table(nights: Sequence[NightPage]) -> tuple[list[str], list[NightRow]]
     rows = [
         NightRow(
             night,
-            night_link(night.version.version),
+            night_link(night.page),
             tuple(_told(_figure(night, name)) for name in names),
             sum(row.is_alarm for row in night.alarms),
         )

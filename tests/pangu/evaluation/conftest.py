@@ -127,6 +127,7 @@ def history(text: Text, night: str) -> tuple[HistoryPoint, ...]:
 
 def night_page(text: Text, metrics_version: ArtifactVersion) -> NightPage:
     return NightPage(
+        page=metrics_version.version,
         version=metrics_version,
         night=text(),
         model=text(),
@@ -135,6 +136,8 @@ def night_page(text: Text, metrics_version: ArtifactVersion) -> NightPage:
         lineage=(version(text, "prompts"), version(text, "generated_images", "prompts")),
         facts=((text(), text()),),
         left_out=((text(), text(), 3),),
+        counts={"kept": 10, text(): 2},
+        images_per_s=1.5,
         score_name=text(),
         lowest=(picture(text, 9),),
         highest=(picture(text, 10),),

@@ -21,12 +21,12 @@ from pangu.evaluation.dashboard.trends import (
 from pangu.evaluation.metrics import MetricRow
 
 
-def point(night, value, model="ours", stratum="all", alarm=False, metric="kid", version=""):
-    return HistoryPoint(night, metric, value, value - 1, value + 1, "net", stratum, model, alarm, version)
+def point(night, value, model="ours", stratum="all", alarm=False, metric="kid", page=""):
+    return HistoryPoint(night, metric, value, value - 1, value + 1, "net", stratum, model, alarm, page)
 
 
-def night(version, *rows):
-    return NightPage(ArtifactVersion("metrics", version, "d", "evaluate_images", 1), "2026-11-01", "ours", rows)
+def night(page, *rows):
+    return NightPage(page, ArtifactVersion("metrics", "k", "d", "evaluate_images", 1), "2026-11-01", "ours", rows)
 
 
 def test_one_line_a_model_and_dates_to_scale():
@@ -56,7 +56,7 @@ def test_other_networks_and_strata_have_charts_of_their_own():
 
 
 def test_an_alarm_is_marked_on_its_night_and_a_point_opens_its_page():
-    points = [point("2026-11-01", 1, version="a" * 24), point("2026-11-02", 5, alarm=True, version="b" * 24)]
+    points = [point("2026-11-01", 1, page="a" * 24), point("2026-11-02", 5, alarm=True, page="b" * 24)]
     (trend,) = history_charts(points, [night("b" * 24)])
     assert trend.chart.count("alarmmark") == 1 and trend.chart.count("dot tone1 alarm") == 1
     assert re.findall(r'href="([^"]+)"', trend.chart) == [f"night_{'b' * 24}.html"]
@@ -69,6 +69,8 @@ def test_a_page_name_has_nothing_of_a_hostile_key():
 def test_names_that_are_no_dates_stand_one_after_another():
     place, ticks = time_axis(["2026-11-01 #1", "2026-11-01 #2"])
     assert list(place.values()) == [0.0, 1.0] and len(ticks) == 2
+    place, _ = time_axis(["2026-11-01 03:00", "2026-11-01 15:00"])
+    assert place["2026-11-01 15:00"] - place["2026-11-01 03:00"] == 0.5
     place, ticks = time_axis([f"2026-11-{day:02d}" for day in range(1, 31)])
     assert len(ticks) <= 4 and ticks[-1][1] == "2026-11-30"
 
