@@ -2,7 +2,8 @@
 
 url_file -> url_list -> images -> scores -> training_set -> expert_structure -+-> experts -> generated_images -> metrics
                                                         \\-> expert_texture  -/      ^             ^               |
-                                                             (from expert_shared)   base       prompts        dashboard
+                                                             (from expert_shared)   base       prompts            nights
+                                                                                          dashboard <- history <-/
 """
 
 from dataclasses import dataclass, field
@@ -30,6 +31,8 @@ class Job:
     """Raised by hand when the same inputs and config would give other rows."""
     optional: tuple[str, ...] = ()
     """Inputs it uses when there are any."""
+    collects: str | None = None
+    """An artifact of which it takes the newest version of every night, each an input ``night:artifact``."""
 
 
 ARTIFACTS = {
@@ -63,6 +66,8 @@ ARTIFACTS = {
             frozenset({"image"}),
         ),
         Artifact("metrics", "one row per metric and stratum, with its interval"),
+        Artifact("nights", "one row per model, metric and stratum of one night, with what was decided on it"),
+        Artifact("history", "one row per night, model, metric and stratum, with its alarm"),
         Artifact("dashboard", "the static site"),
     )
 }
@@ -109,16 +114,23 @@ JOBS = {
             ("generated_images", "training_set", "images", "scores"),
             "metrics",
             "KID, inception score, CLIP score and others with intervals",
-            code_version=2,
+            code_version=3,
         ),
         Job(
-            "publish_dashboard",
-            ("metrics", "generated_images", "experts", "training_set", "images"),
-            "dashboard",
-            "the static site",
+            "compare_models",
+            ("champion:metrics", "candidate:metrics"),
+            "nights",
+            "the night's numbers of both models, their paired differences, and the gate",
         ),
+        Job("write_history", (), "history", "every night's numbers with their alarms", collects="nights"),
+        Job("publish_dashboard", ("history",), "dashboard", "the static site", code_version=2),
     )
 }
+
+
+def artifact_of(name: str) -> str:
+    """The artifact of an input's name: ``champion:metrics`` is a version of ``metrics`` in the part of the champion."""
+    return name.rpartition(":")[2]
 
 
 def maker_of(artifact: str) -> Job:

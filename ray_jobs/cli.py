@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from ray_jobs.artifacts import artifact_of
 from ray_jobs.config import job_settings, parse_assignments
 from ray_jobs.errors import JobError
 from ray_jobs.fit_style_classifier import fit_style
@@ -82,7 +83,7 @@ def parse_references(inputs: list[str]) -> dict[str, str]:
         artifact, equals, version = text.partition("=")
         if not equals:
             raise ValueError(f"--input: {text!r} has no '='; accepted is artifact=version, such as images=3")
-        references[artifact] = f"{artifact}@{version.rpartition('@')[2]}"
+        references[artifact] = f"{artifact_of(artifact)}@{version.rpartition('@')[2]}"
     return references
 
 
@@ -125,6 +126,10 @@ def export(
 def promote(
     reference: Annotated[str, typer.Argument(help="a version, such as experts@4")],
     alias: Annotated[str, typer.Argument(help="champion, candidate, ...")],
+    at: Annotated[
+        str | None,
+        typer.Option(help="from when on, as 2026-11-27T03:00Z, for nights that are run later; now by default"),
+    ] = None,
     store: StoreOption = None,
 ) -> None:
     """Let an alias point to a version."""
@@ -132,7 +137,7 @@ def promote(
 
     versions = Versions(Store.from_environment(store))
     manifest = versions.resolve(reference)
-    versions.promote(manifest, alias)
+    versions.promote(manifest, alias, at=at)
     sys.stdout.write(f"{manifest.artifact}@{alias} is now {manifest.key}\n")
 
 

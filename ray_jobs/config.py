@@ -13,6 +13,8 @@ from pydantic_core import ErrorDetails
 from ray_jobs.job_configs import CONFIGS, JobConfig
 
 PRESETS = Path(__file__).parent / "presets"
+VARIANTS = ("nightly",)
+"""Tables of a preset that hold settings of jobs once more, for one DAG."""
 
 
 def preset_names() -> list[str]:
@@ -22,21 +24,38 @@ def preset_names() -> list[str]:
 
 @dataclass(frozen=True)
 class Preset:
-    """Settings of every job, and when the scheduled DAGs run (cron text; absent: only by hand or by assets)."""
+    """Settings of every job, and when the scheduled DAGs run (cron text; absent: only by hand or by assets).
+
+    variants: another table of settings by job or task, for a DAG that runs the same jobs in its own way (``nightly``).
+    notifiers: whom alarms are told to, each ``class`` and arguments.
+    """
 
     jobs: Mapping[str, Mapping[str, Any]]
     schedules: Mapping[str, str]
+    variants: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    notifiers: tuple[Mapping[str, Any], ...] = ()
+
+    def settings(self, job: str, variant: str = "") -> dict[str, Any]:
+        """The settings of a job, in a variant's way where it has one."""
+        return _merge(self.jobs[job], self.variants.get(variant, {}).get(job, {}))
+
+    def task_settings(self, task_id: str, variant: str = "") -> dict[str, Any]:
+        """What a variant wants of one task over its job's settings: ``[nightly.generate_champion]``."""
+        found = self.variants.get(variant, {}).get(task_id, {})
+        return {} if task_id in CONFIGS else dict(found)
 
 
 def load_preset(preset: str) -> Preset:
     """A preset: a name that ships, or a path to a TOML file, which may extend another by ``extends = "name"``."""
     tables = _read_tables(preset)
-    schedules = tables.pop("schedules", {})
+    schedules, notifiers = tables.pop("schedules", {}), tables.pop("notifiers", [])
     shared = tables.pop("every_job", {})
+    variants = {name: tables.pop(name) for name in VARIANTS if name in tables}
     stray = set(tables) - set(CONFIGS)
     if stray:
         raise ValueError(f"preset: {preset} has tables {', '.join(sorted(stray))}; accepted are {', '.join(CONFIGS)}")
-    return Preset({job: _merge(shared, tables.get(job, {})) for job in CONFIGS}, schedules)
+    jobs = {job: _merge(shared, tables.get(job, {})) for job in CONFIGS}
+    return Preset(jobs, schedules, variants, tuple(notifiers))
 
 
 def _read_tables(preset: str) -> dict[str, Any]:
@@ -87,6 +106,11 @@ def check_settings(job: str, settings: Mapping[str, Any]) -> JobConfig:
         return CONFIGS[job].model_validate(dict(settings))
     except ValidationError as error:
         raise ValueError("; ".join(_explain(job, problem) for problem in error.errors())) from None
+
+
+def merge_settings(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with others over them, table by table."""
+    return _merge(below, above)
 
 
 def _explain(job: str, problem: ErrorDetails) -> str:

@@ -8,13 +8,14 @@ import pyarrow as pa
 
 from pangu.evaluation.metrics import evaluate_states
 from ray_jobs.errors import JobError
-from ray_jobs.evaluation_cards import describe_sets
-from ray_jobs.evaluation_networks import load_networks
+from ray_jobs.evaluation_cards import describe_model, describe_sets
+from ray_jobs.evaluation_networks import SCORER, load_networks
 from ray_jobs.evaluation_parts import GENERATED, LABELS, REFERENCE, Side, measure_generated, measure_reference
 from ray_jobs.job import JobContext
 from ray_jobs.job_configs import EvaluateImages
 from ray_jobs.manifest import Manifest
 from ray_jobs.parts import not_digested, write_part
+from ray_jobs.picture_scores import picture_scores, store_picture_scores
 
 METRICS = pa.schema(
     [
@@ -43,20 +44,27 @@ def run(context: JobContext[EvaluateImages]) -> Manifest:
         networks.metrics,
         generated.states,
         reference.states,
-        strata=strata_of(generated.rows),
-        reference_strata=strata_of(reference.rows),
+        strata=strata_of(generated.rows.to_pylist()),
+        reference_strata=strata_of(reference.rows.to_pylist()),
         seed=config.seed,
     )
     metrics = pa.Table.from_pylist([asdict(row) for row in rows], schema=METRICS)
     summary = write_part(context.store, context.prefix, "00000-of-00001.parquet", metrics, not_digested("metrics"))
     facts = facts_of(generated, reference) | describe_sets(context, networks, generated, reference)
+    nearest_on = (generated.states.get(SCORER), reference.states.get(SCORER))
+    pictures = picture_scores(generated.rows, generated.states, nearest_on, networks.cartoon_threshold)
+    facts |= describe_model(context.store, context.input(GENERATED))
+    facts["picture_scores"] = store_picture_scores(context.store, context.prefix, pictures)
     return context.commit_parts([summary], facts=facts)
 
 
-def strata_of(rows: pa.Table) -> dict[str, dict[str, str]]:
-    """Stratification -> key of a measured picture -> label; what every prompt set is looked at by counts as "yes"."""
+def strata_of(rows: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
+    """Stratification -> key of a measured picture -> label; what every prompt set is looked at by counts as "yes".
+
+    rows: of `MEASURED` or of the picture scores.
+    """
     found: dict[str, dict[str, str]] = {name: {} for name in LABELS}
-    for row in rows.to_pylist():
+    for row in rows:
         if row["reason"] is not None:
             continue
         for name in LABELS:

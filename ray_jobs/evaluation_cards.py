@@ -9,6 +9,8 @@ from ray_jobs.evaluation_parts import GENERATED, Side
 from ray_jobs.job import JobContext
 from ray_jobs.job_configs import EvaluateImages
 from ray_jobs.manifest import Manifest
+from ray_jobs.store import Store
+from ray_jobs.versions import Versions
 
 _MARKS = ("metadata", "watermark", "content_credentials")
 NOT_RECORDED = "not recorded"
@@ -41,6 +43,25 @@ def describe_sets(
     rows = generated.rows.select(["key", "image_sha256"]).to_pylist()
     pictures = content_hash((row["key"], row["image_sha256"]) for row in rows if row["image_sha256"])
     return {"cards": cards, "pictures": pictures}
+
+
+def describe_model(store: Store, generated: Manifest) -> dict[str, Any]:
+    """``model``: which one made the pictures; ``prompts``: which ones it was given; ``generation``: the settings.
+
+    A model's version is the key of ``experts``, or for another model the content that its config names.
+    """
+    experts = generated.inputs.get("experts")
+    content = str(generated.config.get("model", NOT_RECORDED))
+    name = "experts" if experts else str(generated.facts.get("experts", content))
+    version_and_digest = (experts.key, experts.digest) if experts else (content, content)
+    model = {"name": name} | dict(zip(("version", "digest"), version_and_digest, strict=True))
+    given = generated.inputs.get("prompts")
+    found = Versions(store).find("prompts", given.key) if given else None
+    prompts = {"version": given.key, "digest": given.digest} if given else {}
+    if found is not None:
+        named = ("source", "prompt_set", "prompt_set_version")
+        prompts |= {each: found.facts[each] for each in named if found.facts.get(each)}
+    return {"model": model, "prompts": prompts, "generation": generated.config}
 
 
 def image_format(version: Manifest) -> str:

@@ -42,6 +42,11 @@ class Networks:
         return {name: extractor.card for name, extractor in self.extractors.items()}
 
     @property
+    def cartoon_threshold(self) -> float | None:
+        """From which probability on a picture counts as a cartoon; None without a cartoon head."""
+        return next((each.threshold for each in self.metrics if isinstance(each, HeadRate)), None)
+
+    @property
     def reference_metrics(self) -> list[Metric]:
         """Those that look at the reference at all: of it, the others need nothing."""
         return [m for m in self.metrics if not isinstance(m, ImageMetric) and not m.needs.logits]

@@ -36,13 +36,18 @@ LABELS = ("style", "language", "bucket", "category")
 MEASURED = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),
+        pa.field("prompt_id", pa.string()),
+        pa.field("sample_index", pa.int32()),
+        pa.field("seed", pa.int64()),
+        pa.field("prompt", pa.string()),
         *(pa.field(name, pa.string()) for name in LABELS),
         pa.field("strata", pa.list_(pa.string())),
         pa.field("image_sha256", pa.string()),
         pa.field("reason", pa.string()),
     ]
 )
-"""``reason``: why a row was not measured; of a generated row without a picture, the reason that generation gave."""
+"""``reason``: why a row was not measured; of a generated row without a picture, the reason that generation gave. The
+reference has no prompts."""
 
 Details = dict[str, list[dict[str, Any]]]
 

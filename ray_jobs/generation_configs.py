@@ -34,6 +34,12 @@ class RegisterPrompts(JobConfig):
     )
     num_prompts: int = Field(96, ge=1, description="how many of the sample's prompts")
     max_prompts: int | None = Field(None, ge=1, description="at most so many, chosen by the hashes of their ids")
+    num_shards: int = Field(1, ge=1, description="take the prompts in so many parts, cut by the hashes of their ids")
+    shard: int | None = Field(
+        None,
+        ge=0,
+        description="which part, from 0; the DAG takes the logical date's, so a backfill of so many days has all",
+    )
     rows_per_part: int = Field(32, ge=1)
 
     @model_validator(mode="after")
@@ -42,6 +48,12 @@ class RegisterPrompts(JobConfig):
             raise ValueError("path and prompt_set are both given; accepted is one of them")
         if self.prompt_set is not None and self.prompt_folder is None:
             raise ValueError("prompt_set needs prompt_folder, the folder that its file stands in")
+        if self.shard is not None and self.shard >= self.num_shards:
+            raise ValueError(
+                f"shard {self.shard} of num_shards {self.num_shards}; accepted are 0 to {self.num_shards - 1}"
+            )
+        if self.num_shards > 1 and self.shard is None:
+            raise ValueError("num_shards needs shard, which of them to take")
         return self
 
     def paths(self) -> Iterable[str]:

@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
+from ray_jobs.artifacts import artifact_of
 from ray_jobs.manifest import Manifest
 from ray_jobs.parts import read_rows
 from ray_jobs.store import Store
@@ -35,7 +36,7 @@ def lineage(versions: Versions, manifest: Manifest) -> Tree:
 
 def _unfold(versions: Versions, manifest: Manifest, branch: Tree, seen: set[str]) -> None:
     for artifact, version in manifest.inputs.items():
-        found = versions.find(artifact, version.key)
+        found = versions.find(artifact_of(artifact), version.key)
         if found is None:
             branch.add(f"[red]{artifact}@{version.key[:12]} is no longer in the store[/]")
         elif found.key in seen:

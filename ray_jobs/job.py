@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from ray_jobs.artifacts import ARTIFACTS, JOBS, Job
+from ray_jobs.artifacts import ARTIFACTS, JOBS, Job, artifact_of
 from ray_jobs.errors import AlreadyStored, JobError, UnknownVersion
 from ray_jobs.folder_versions import store_folder
 from ray_jobs.job_configs import CONFIGS, JobConfig
@@ -130,22 +130,27 @@ class JobContext(Generic[Config]):
 def plan_job(name: str, settings: Mapping[str, Any], references: Mapping[str, str], store: Store) -> JobPlan:
     """Resolve a job's config and exact input versions. ValueError or UnknownVersion name what is wrong.
 
-    ``references`` maps artifact names to version references (``artifact@...``); the newest version otherwise.
+    ``references`` maps names of inputs to version references (``artifact@...``); the newest version otherwise.
     """
     if name not in JOBS:
         raise ValueError(f"job: {name!r} is unknown; accepted are {', '.join(JOBS)}")
     job = JOBS[name]
-    stray = set(references) - {*job.takes, *job.optional}
+    collected = {input_name for input_name in references if artifact_of(input_name) == job.collects}
+    stray = set(references) - {*job.takes, *job.optional, *collected}
     if stray:
         raise ValueError(f"input: {name} takes {', '.join(job.takes) or 'nothing'}, not {', '.join(sorted(stray))}")
     config = CONFIGS[name].model_validate(dict(settings))
     versions = Versions(store)
     inputs: dict[str, Manifest] = {}
-    for artifact in (*job.takes, *config.wanted_inputs(job.optional)):
-        found = versions.resolve(references.get(artifact, artifact))
+    for input_name in (*job.takes, *config.wanted_inputs(job.optional), *sorted(collected)):
+        artifact = artifact_of(input_name)
+        found = versions.resolve(references.get(input_name, artifact))
         if found.artifact != artifact:
-            raise UnknownVersion(f"input {artifact}: {references[artifact]} is a version of {found.artifact}")
-        inputs[artifact] = found
+            raise UnknownVersion(f"input {input_name}: {references[input_name]} is a version of {found.artifact}")
+        inputs[input_name] = found
+    if job.collects and not collected:
+        nights = versions.newest_of_nights(job.collects)
+        inputs |= {f"{night}:{job.collects}": found for night, found in nights.items()}
     digests = {artifact: manifest.digest for artifact, manifest in inputs.items()}
     return JobPlan(job, config, inputs, key_of(name, job.code_version, config.decisive(), digests))
 

@@ -7,7 +7,7 @@ version's key.
 from collections.abc import Iterable
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from ray_jobs.comparison_configs import RegisterPictures, SweepStyles
 from ray_jobs.config_model import (
@@ -20,6 +20,7 @@ from ray_jobs.config_model import (
     model_folder,
 )
 from ray_jobs.generation_configs import PROMPT_SETS, GenerateImages, RegisterPrompts
+from ray_jobs.moments import in_utc
 
 __all__ = [
     "CONFIGS",
@@ -210,6 +211,54 @@ class EvaluateImages(JobConfig):
         return ("scorer", *heads, "chinese_scorer", "inception_weights", "mobilenet_weights", "dinov2")
 
 
+class CompareModels(JobConfig):
+    """Which night, and when the candidate may become the champion."""
+
+    night: str = Field(description="the logical date, ISO 8601; the DAG gives its own")
+    gate: Literal["off", "if_not_worse", "if_better"] = Field(
+        "off", description="when the candidate may become the champion: never, unless it is worse, or if it is better"
+    )
+    gate_metrics: tuple[str, ...] = Field(
+        ("clip_score", "aesthetic", "kid"), min_length=1, description="what decides; each must have been compared"
+    )
+    gate_rate: float = Field(0.05, gt=0, lt=1, description="chance of a false verdict over all of them")
+
+    @field_validator("night")
+    @classmethod
+    def _check_night(cls, value: str) -> str:
+        return in_utc(value)
+
+
+class WriteHistory(JobConfig):
+    """How many nights, and when one of them raises an alarm."""
+
+    num_nights: int = Field(400, ge=1, description="the newest so many nights")
+    strata: tuple[str, ...] = Field(
+        ("all", "style", "language"), description="stratifications that are watched; fewer make a sharper alarm"
+    )
+    false_positive_rate: float = Field(0.01, gt=0, lt=1, description="chance that a quiet night raises any alarm")
+    window: int = Field(14, ge=3, description="earlier nights that a night is held against, at most")
+    min_nights: int = Field(5, ge=3, description="and at least, else nothing is decided")
+    min_effect: dict[str, float] = Field(default={}, description="metric to the smallest change worth an alarm")
+    baseline_from: str | None = Field(
+        None, description="night before which nothing counts, after a change that was meant"
+    )
+    worse: dict[str, Literal[-1, 0, 1]] = Field(
+        default={}, description="metric to 1 where higher is worse, -1 where lower is, 0 where either is"
+    )
+
+    @model_validator(mode="after")
+    def _check_nights(self) -> "WriteHistory":
+        if self.min_nights > self.window:
+            raise ValueError(f"min_nights {self.min_nights} is above window {self.window}")
+        return self
+
+    @field_validator("baseline_from")
+    @classmethod
+    def _check_baseline(cls, value: str | None) -> str | None:
+        return None if value is None else in_utc(value)
+
+
 class PublishDashboard(JobConfig):
     """What the site shows."""
 
@@ -232,5 +281,7 @@ CONFIGS: dict[str, type[JobConfig]] = {
     "register_pictures": RegisterPictures,
     "sweep_styles": SweepStyles,
     "evaluate_images": EvaluateImages,
+    "compare_models": CompareModels,
+    "write_history": WriteHistory,
     "publish_dashboard": PublishDashboard,
 }

@@ -1,7 +1,7 @@
 """publish_dashboard: the static site from the manifests, a sample of the rows and the metrics."""
 
 import tempfile
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,21 @@ from pangu.evaluation.dashboard.content import (
     SiteContent,
 )
 from pangu.evaluation.dashboard.site import write_site
-from pangu.evaluation.metrics import MetricRow
-from pangu.evaluation.regression import AlarmRow
+from pangu.evaluation.metrics import ALL, MetricRow
 from ray_jobs import dashboard_pages
-from ray_jobs.evaluation_alarms import decide_alarms, nights_of
+from ray_jobs.errors import JobError
 from ray_jobs.job import JobContext
 from ray_jobs.job_configs import PublishDashboard
 from ray_jobs.lineage import lineage
 from ray_jobs.manifest import Manifest, environment
+from ray_jobs.moments import short_names
 from ray_jobs.parts import read_rows
-from ray_jobs.store import Store
 from ray_jobs.versions import Versions
+from ray_jobs.write_history import alarm_row
 
 MAIN_CHAIN = ("url_list", "images", "scores", "training_set", "experts", "generated_images", "metrics")
+SHOWN_MODEL = "candidate"
+"""Whose chain the site tells, of the newest night."""
 SIDE_INPUTS = {"experts": ("expert_structure", "expert_texture"), "generated_images": ("prompts",)}
 
 
@@ -38,16 +40,18 @@ def run(context: JobContext[PublishDashboard]) -> Manifest:
 
 
 def build_content(context: JobContext[PublishDashboard]) -> SiteContent:
-    """Everything the site shows."""
+    """Everything the site shows: the newest night's chain, and the history of all."""
     store, config = context.store, context.config
-    metrics = context.input("metrics")
+    nights = read_rows(store, context.input("history")).to_pylist()
+    metrics = newest_metrics(Versions(store), context.input("history"), SHOWN_MODEL)
     found = dict(lineage(Versions(store), metrics)) | dict(context.plan.inputs)
+    labels = short_names([row["night"] for row in nights])
     steps = []
     for artifact in MAIN_CHAIN:
         if artifact in found:
             sides = tuple(describe(found[name]) for name in SIDE_INPUTS.get(artifact, ()) if name in found)
             steps.append(ChainStep(describe(found[artifact]), headline(found[artifact]), side_inputs=sides))
-    alarms = decide_alarms(store)
+    alarms = [replace(row, night=labels[row.night]) for row in map(alarm_row, nights) if row is not None]
     provisional = bool(found["experts"].config.get("provisional", False))
     notice = "Provisional sample models: they prove that the chain runs, not how good the method is."
     return SiteContent(
@@ -60,12 +64,22 @@ def build_content(context: JobContext[PublishDashboard]) -> SiteContent:
         training=dashboard_pages.training_page(found, notice if provisional else ""),
         generation=dashboard_pages.generation_page(store, found["generated_images"], config),
         metrics=tuple(MetricRow(**row) for row in read_rows(store, metrics).to_pylist()),
-        history=tuple(history(store, {(row.night, row.metric, row.extractor) for row in alarms if _is_whole(row)})),
+        history=tuple(history_point(labels[row["night"]], row) for row in nights if is_shown(row)),
         alarms=tuple(alarms),
         notices=(notice,) if provisional else (),
         platform_version=metrics.code,
         total_seconds=sum(version.seconds for version in found.values()),
     )
+
+
+def newest_metrics(versions: Versions, history: Manifest, model: str) -> Manifest:
+    """The metrics of a model in the newest night of a history. JobError where there is no night."""
+    nights = history.facts["nights"]
+    night = versions.find("nights", nights[max(nights)]) if nights else None
+    metrics = versions.find("metrics", night.facts["models"][model]["metrics"]) if night else None
+    if metrics is None:
+        raise JobError("publish_dashboard: the history holds no night; run compare_models and write_history first")
+    return metrics
 
 
 def describe(version: Manifest) -> ArtifactVersion:
@@ -102,20 +116,13 @@ def headline(version: Manifest) -> str:
     return words.get(version.artifact, f"{version.rows:,} rows")
 
 
-def _is_whole(row: AlarmRow) -> bool:
-    return row.is_alarm and row.stratum == "all"
+def is_shown(row: dict[str, Any]) -> bool:
+    """Whether a row of the history has a trend: those of the whole set, and the strata that the alarm watches."""
+    return row["stratum"] == ALL or row["num_nights"] is not None
 
 
-def history(store: Store, alarms: set[tuple[str, str, str]]) -> Iterator[HistoryPoint]:
-    """The whole-set metrics of every version so far, oldest first. alarms: (night, metric, extractor)."""
-    for _, label, version in nights_of(store):
-        for row in read_rows(store, version).to_pylist():
-            if row["stratum"] == "all":
-                yield history_point(label, row, (label, row["metric"], row["extractor"]) in alarms)
-
-
-def history_point(label: str, row: dict[str, Any], is_alarm: bool = False) -> HistoryPoint:
-    """One metric of one version."""
+def history_point(label: str, row: dict[str, Any]) -> HistoryPoint:
+    """One metric of one model in one night. row: of the history."""
     return HistoryPoint(
         label=label,
         metric=row["metric"],
@@ -123,6 +130,7 @@ def history_point(label: str, row: dict[str, Any], is_alarm: bool = False) -> Hi
         low=row["low"],
         high=row["high"],
         extractor=row["extractor"],
-        series="newest version",
-        is_alarm=is_alarm,
+        stratum=row["stratum"],
+        series=row["model"],
+        is_alarm=row["is_alarm"],
     )

@@ -66,12 +66,22 @@ def run(context: JobContext[RegisterPrompts]) -> Manifest:
     rows, facts = _read(config)
     if config.max_prompts is not None:
         rows = sorted(rows, key=lambda row: hashlib.sha256(row["prompt_id"].encode()).digest())[: config.max_prompts]
+    rows = shard_of(rows, config.shard or 0, config.num_shards)
     parts = split_by_key(pa.Table.from_pylist(rows, schema=PROMPTS), config.rows_per_part)
     summaries = [
         write_part(context.store, context.prefix, name, table, not_digested("prompts")) for name, table in parts.items()
     ]
     context.progress.report(len(parts), len(parts), "parts")
     return context.commit_parts(summaries, facts=facts)
+
+
+def shard_of(rows: list[dict[str, Any]], shard: int, num_shards: int) -> list[dict[str, Any]]:
+    """The rows of one shard, by the hashes of their ids: together, the shards are the whole, each prompt once."""
+    return [
+        row
+        for row in rows
+        if int(hashlib.sha256(f"shard {row['prompt_id']}".encode()).hexdigest()[:16], 16) % num_shards == shard
+    ]
 
 
 def _read(config: RegisterPrompts) -> tuple[list[dict[str, Any]], dict[str, Any]]:

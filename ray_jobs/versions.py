@@ -16,6 +16,7 @@ from ray_jobs.artifacts import ARTIFACTS
 from ray_jobs.errors import AlreadyStored, StoreError, UnknownVersion
 from ray_jobs.kill_points import kill_point
 from ray_jobs.manifest import Manifest, now
+from ray_jobs.moments import in_utc
 from ray_jobs.store import Store
 
 
@@ -26,6 +27,17 @@ class LogEntry:
     number: int
     key: str
     digest: str
+    at: str = ""
+    """When it was listed (ISO 8601)."""
+
+
+@dataclass(frozen=True)
+class AliasMove:
+    """From ``at`` on (ISO 8601, UTC), the alias points to ``key``."""
+
+    at: str
+    key: str
+    why: str = ""
 
 
 class Versions:
@@ -48,7 +60,8 @@ class Versions:
         entries = []
         for name in self.store.names(f"{artifact}/log"):
             fields = json.loads(self.store.read(name))
-            entries.append(LogEntry(int(name.rsplit("/", 1)[1].removesuffix(".json")), fields["key"], fields["digest"]))
+            number = int(name.rsplit("/", 1)[1].removesuffix(".json"))
+            entries.append(LogEntry(number, fields["key"], fields["digest"], fields["at"]))
         return entries
 
     def artifacts(self) -> list[str]:
@@ -78,9 +91,8 @@ class Versions:
         if wanted.isdigit() and len(wanted) < 9:
             name = f"{artifact}/log/{int(wanted):08d}.json"
             return self.find(artifact, json.loads(self.store.read(name))["key"]) if self.store.exists(name) else None
-        moves = self.store.names(f"aliases/{artifact}/{wanted}")
-        if moves:
-            return self.find(artifact, json.loads(self.store.read(moves[-1]))["key"])
+        if wanted.isidentifier() and self.alias_moves(artifact, wanted):
+            return self.as_of(artifact, now(), wanted)
         return self.find(artifact, wanted)
 
     def commit(self, manifest: Manifest) -> Manifest:
@@ -110,13 +122,14 @@ class Versions:
             return
         raise StoreError(f"listing {manifest.artifact}@{manifest.key}: 1000 other commits came first")
 
-    def promote(self, manifest: Manifest, alias: str) -> None:
-        """Move an alias to a version; earlier moves stay readable."""
+    def promote(self, manifest: Manifest, alias: str, *, at: str | None = None, why: str = "") -> None:
+        """Let an alias point to a version from a moment on (ISO 8601; now by default); earlier moves stay readable."""
         if not alias.isidentifier():
             raise ValueError(
                 f"alias: {alias!r} is not a name; accepted are letters, digits and '_', not starting with a digit"
             )
-        line = json.dumps({"key": manifest.key, "digest": manifest.digest, "at": now()}).encode()
+        fields = {"key": manifest.key, "digest": manifest.digest, "at": in_utc(at or now()), "recorded_at": now()}
+        line = json.dumps(fields | ({"why": why} if why else {})).encode()
         for _ in range(1000):
             number = len(self.store.names(f"aliases/{manifest.artifact}/{alias}")) + 1
             try:
@@ -124,3 +137,51 @@ class Versions:
             except AlreadyStored:
                 continue
             return
+
+    def alias_moves(self, artifact: str, alias: str) -> list[AliasMove]:
+        """Every move of an alias in the order of the moments from which they hold; equal ones as they were recorded."""
+        moves = []
+        for name in self.store.names(f"aliases/{artifact}/{alias}"):
+            fields = json.loads(self.store.read(name))
+            moves.append(AliasMove(in_utc(fields["at"]), fields["key"], fields.get("why", "")))
+        return sorted(moves, key=lambda move: move.at)
+
+    def as_of(self, artifact: str, moment: str, alias: str = "") -> Manifest:
+        """The version that an alias pointed to at a moment (ISO 8601), or was the newest where the alias never moved.
+
+        What is recorded later with a later moment changes nothing, so a backfill sees what the night itself saw.
+
+        Raises:
+            UnknownVersion: the alias pointed nowhere yet, or there was no version.
+        """
+        moves = self.alias_moves(artifact, alias) if alias else []
+        moment = in_utc(moment)
+        if moves:
+            keys = [move.key for move in moves if move.at <= moment]
+        else:
+            keys = [entry.key for entry in self.history(artifact) if in_utc(entry.at) <= moment]
+        found = self.find(artifact, keys[-1]) if keys else None
+        if found is None:
+            wanted = f"{artifact}@{alias}" if alias else artifact
+            first = moves[0].at if moves else "never"
+            raise UnknownVersion(
+                f"{wanted} as of {moment}: no such version in {self.store.uri}; the alias first moved: {first}. Say what "
+                f"it was: pangu promote {artifact}@VERSION {alias or 'champion'} --at {moment}"
+            )
+        return found
+
+    def as_of_or_first(self, artifact: str, moment: str) -> Manifest:
+        """The newest version at a moment; before there was any, the first: a backfill needs a reference to hold against."""
+        history = self.history(artifact)
+        keys = [entry.key for entry in history if in_utc(entry.at) <= in_utc(moment)]
+        keys = keys or [entry.key for entry in history[:1]]
+        return self.resolve(f"{artifact}@{keys[-1]}" if keys else artifact)
+
+    def newest_of_nights(self, artifact: str) -> dict[str, Manifest]:
+        """The newest version of each night, by the night that its facts name, in the nights' order."""
+        found = {}
+        for key in dict.fromkeys(entry.key for entry in self.history(artifact)):
+            version = self.find(artifact, key)
+            if version is not None:
+                found[str(version.facts["night"])] = version
+        return dict(sorted(found.items()))

@@ -47,6 +47,31 @@ def manifold_shares(generated: NDArray[Any], reference: NDArray[Any]) -> Manifol
     return ManifoldShares(precision, recall.astype(np.float64), density, coverage.astype(np.float64))
 
 
+def nearest_by_cosine(generated: NDArray[Any], reference: NDArray[Any]) -> tuple[Float64Array, NDArray[np.int64]]:
+    """Return each image's cosine distance to the nearest reference and that one's row: (N,), (N,) of (N, D), (M, D).
+
+    A row of length 0 is at distance 1 from everything.
+    """
+    if generated.ndim != 2 or reference.ndim != 2 or generated.shape[1] != reference.shape[1] or not len(reference):
+        received = f"{generated.shape} and {reference.shape}"
+        raise ValueError(f"features: received shapes {received}, accepted: (N, D) and (M, D), M >= 1")
+    others = _directions(reference)
+    distances, found = np.empty(len(generated)), np.empty(len(generated), dtype=np.int64)
+    for rows in _slices(len(generated)):
+        cosines = _directions(generated[rows]) @ others.T
+        found[rows] = cosines.argmax(axis=1)
+        distances[rows] = 1.0 - cosines.max(axis=1)
+    return distances, found
+
+
+def _directions(features: NDArray[Any]) -> Float64Array:
+    """Return the rows divided by their lengths, rows of length 0 as they are."""
+    values = features.astype(np.float64)
+    lengths = np.linalg.norm(values, axis=1, keepdims=True)
+    directions: Float64Array = values / np.where(lengths > 0.0, lengths, 1.0)
+    return directions
+
+
 def _radii(features: Float64Array, neighbours: tuple[int, ...]) -> list[Float64Array]:
     """Return each point's squared distance to its k-th other point, for every k."""
     radii = [np.empty(len(features)) for _ in neighbours]

@@ -69,7 +69,8 @@ class NightValue:
     """One number of one night. night: its logical date, sortable as text ("2026-11-23").
 
     standard_error: of the value, from its interval, or None. per_prompt: prompt id -> value where the metric is a mean
-    over images; prompts that all nights share are then compared one by one.
+    over images; prompts that all nights share are then compared one by one. model: whose number it is, where a night
+    has several; each is held against its own earlier nights.
     """
 
     night: str
@@ -79,6 +80,7 @@ class NightValue:
     card: SetCard
     standard_error: float | None = None
     per_prompt: Mapping[str, float] | None = None
+    model: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,10 @@ class AlarmRow:
     num_pairs: int
     extractor: str
     note: str
+    model: str = ""
+
+
+_Series = tuple[str, str, str, SetCard]
 
 
 def regression_alarms(
@@ -116,24 +122,24 @@ def regression_alarms(
 
 
 def alarm_history(history: Iterable[NightValue], settings: AlarmSettings | None = None) -> list[AlarmRow]:
-    """Return the decisions on every night, in the order of nights, metrics and strata."""
+    """Return the decisions on every night, in the order of nights, metrics, strata and models."""
     chosen = settings or AlarmSettings()
-    by_night: dict[str, dict[tuple[str, str, SetCard], NightValue]] = defaultdict(dict)
+    by_night: dict[str, dict[_Series, NightValue]] = defaultdict(dict)
     for value in history:
-        series = (value.metric, value.stratum, value.card)
+        series = (value.metric, value.stratum, value.model, value.card)
         if series in by_night[value.night]:
             raise ValueError(f"history: received {value.metric} {value.stratum} of {value.night} twice, accepted: once")
         by_night[value.night][series] = value
-    recent: dict[tuple[str, str, SetCard], deque[NightValue]] = defaultdict(lambda: deque(maxlen=chosen.window))
-    seen: dict[tuple[str, str], dict[SetCard, int]] = defaultdict(dict)
+    recent: dict[_Series, deque[NightValue]] = defaultdict(lambda: deque(maxlen=chosen.window))
+    seen: dict[tuple[str, ...], dict[SetCard, int]] = defaultdict(dict)
     rows: list[AlarmRow] = []
     for night in sorted(by_night):
-        tonight = sorted(by_night[night].items(), key=lambda item: (item[0][0], item[0][1], _sort_key(item[0][2])))
+        tonight = sorted(by_night[night].items(), key=lambda item: (*item[0][:3], _sort_key(item[0][3])))
         tests = [_Test.build(value, tuple(recent[series]), chosen) for series, value in tonight]
         decided = _decide(tests, seen, chosen)
         rows += decided
         for (series, value), row in zip(tonight, decided, strict=True):
-            seen[series[:2]][series[2]] = seen[series[:2]].get(series[2], 0) + 1
+            seen[series[:3]][series[3]] = seen[series[:3]].get(series[3], 0) + 1
             if not row.is_alarm and (chosen.baseline_from is None or night >= chosen.baseline_from):
                 recent[series].append(value)
     return rows
@@ -170,7 +176,7 @@ class _Test:
 
 
 def _decide(
-    tests: Sequence[_Test], seen: Mapping[tuple[str, str], Mapping[SetCard, int]], settings: AlarmSettings
+    tests: Sequence[_Test], seen: Mapping[tuple[str, ...], Mapping[SetCard, int]], settings: AlarmSettings
 ) -> list[AlarmRow]:
     """Return one row a test; Holm runs over the tests of the night that have a baseline."""
     p_values = np.full(len(tests), np.nan)
@@ -199,12 +205,12 @@ def _row(
     test: _Test,
     p_value: float,
     adjusted_p: float,
-    seen: Mapping[tuple[str, str], Mapping[SetCard, int]],
+    seen: Mapping[tuple[str, ...], Mapping[SetCard, int]],
     settings: AlarmSettings,
 ) -> AlarmRow:
     """Return the row of one decision."""
     value, nights = test.value, len(test.window)
-    unlike = _unlike_note(value, seen.get((value.metric, value.stratum), {}))
+    unlike = _unlike_note(value, seen.get((value.metric, value.stratum, value.model), {}))
     row = AlarmRow(
         metric=value.metric,
         stratum=value.stratum,
@@ -222,6 +228,7 @@ def _row(
         num_pairs=test.num_pairs,
         extractor=f"{value.card.extractor}@{value.card.fingerprint[:12]} ({value.card.resize_mode})",
         note=unlike,
+        model=value.model,
     )
     if np.isnan(p_value):
         said = f"Nothing decided: {nights} earlier nights of the same settings, {settings.min_nights} needed. {unlike}"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ray_jobs.artifacts import ARTIFACTS, JOBS, maker_of
+from ray_jobs.artifacts import ARTIFACTS, JOBS, artifact_of, maker_of
 from ray_jobs.config import check_settings, job_settings, load_preset, parse_assignments, preset_names
 from ray_jobs.job_configs import CONFIGS
 
@@ -10,6 +10,7 @@ from ray_jobs.job_configs import CONFIGS
 @pytest.mark.parametrize("preset", preset_names())
 def test_every_preset_is_valid_for_every_job(preset):
     given = {"register_url_list": {"path": "list.csv"}, "register_pictures": {"model": "theirs"}}
+    given["compare_models"] = {"night": "2026-11-27"}
     for job in CONFIGS:
         job_settings(job, preset, given.get(job, {}))
 
@@ -17,7 +18,7 @@ def test_every_preset_is_valid_for_every_job(preset):
 def test_jobs_and_configs_name_each_other():
     assert set(JOBS) == set(CONFIGS)
     for job in JOBS.values():
-        assert job.gives in ARTIFACTS and set(job.takes) <= set(ARTIFACTS)
+        assert job.gives in ARTIFACTS and {artifact_of(name) for name in job.takes} <= set(ARTIFACTS)
         assert maker_of(job.gives) == job or job.name == "register_pictures"
     assert maker_of("generated_images").name == "generate_images", "our own pictures come first"
 

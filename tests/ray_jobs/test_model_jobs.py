@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ray_jobs.artifacts import artifact_of
 from ray_jobs.folder_versions import fetch_version
 from ray_jobs.parts import read_rows
 from ray_jobs.store import Store
@@ -83,8 +84,9 @@ def chain(run_in, curated, tiny_base, prompt_file, tmp_path_factory):
     store = Store(str(folder))
     found = make_experts(run_in, store, tiny_base)
     found |= generate(run_in, store, prompt_file, workers=1, rows_per_part=8)
-    for job in ("evaluate_images", "publish_dashboard"):
-        manifest = run_in(store, job, runtime=runtime_of(1)).manifest
+    for job in ("evaluate_images", "compare_models", "write_history", "publish_dashboard"):
+        settings = {"night": "2026-11-27"} if job == "compare_models" else {}
+        manifest = run_in(store, job, runtime=runtime_of(1), **settings).manifest
         found[manifest.artifact] = manifest
     return store, found
 
@@ -96,7 +98,7 @@ def test_every_job_commits_what_it_was_made_from(chain):
         assert versions.latest(artifact) == manifest
         assert len(manifest.digest) == 64 and manifest.environment["torch"] and len(manifest.code) == 16
         for name, version in manifest.inputs.items():
-            assert versions.find(name, version.key).digest == version.digest
+            assert versions.find(artifact_of(name), version.key).digest == version.digest
     for role, time_range in (("structure", [500, 1000]), ("texture", [0, 500])):
         facts = found[f"expert_{role}"].facts
         assert (facts["role"], facts["steps"], facts["time_range"]) == (role, 3, time_range)
