@@ -7,7 +7,7 @@ fixed padded batch shape, so on a CPU an image does not depend, to the bit, on w
                                    each step: GuidedDenoiser -> PaddedDenoiser -> ExpertRelay, then each row's sampler
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
@@ -15,11 +15,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pangu.autoencoder import decode_latents, downsampling_factor, to_uint8
+from pangu.autoencoder import UInt8Images, decode_latents, downsampling_factor, to_uint8
 from pangu.denoiser import Conditioning
 from pangu.errors import RowMemoryError
 from pangu.expert_relay import ExpertRelay
-from pangu.generation_request import GeneratedImage, GenerationRequest, row_noise, row_seed
+from pangu.generation_request import GeneratedImage, GenerationRequest, Progress, Watcher, row_noise, row_seed
 from pangu.guidance import NULL, PROMPT, GuidedDenoiser, GuidedRow
 from pangu.padded_batches import PaddedBatches, PaddedDenoiser, SingleRowError
 from pangu.pipeline import PanGuDrawPipeline
@@ -67,11 +67,24 @@ class _Row:
 
 @dataclass
 class _Batch:
-    """Rows that step together. used: the padded sizes that their networks ran in."""
+    """Rows that step together. used: the padded sizes that their networks ran in. given_up: keys of rows left undone."""
 
     setting: _Setting
     rows: list[_Row]
     used: set[int] = field(default_factory=set)
+    given_up: set[str] = field(default_factory=set)
+
+    def give_up(self, keys: Collection[str]) -> bool:
+        """Leave rows out from now on; whether there were any."""
+        kept = [row for row in self.rows if row.request.key not in keys]
+        self.given_up |= {row.request.key for row in self.rows} & set(keys)
+        self.rows, were_any = kept, len(kept) < len(self.rows)
+        return were_any
+
+
+def _progress(batch: _Batch, x0: Tensor) -> Progress:
+    taken = sum(batch.rows[0].steps.values())
+    return Progress(tuple(row.request.key for row in batch.rows), taken, batch.setting.steps, x0)
 
 
 class Generator:
@@ -116,11 +129,15 @@ class Generator:
 
     @torch.inference_mode()
     def generate(
-        self, requests: Sequence[GenerationRequest], on_step: Callable[[int], None] | None = None
+        self,
+        requests: Sequence[GenerationRequest],
+        on_step: Callable[[int], None] | None = None,
+        watch: Watcher | None = None,
     ) -> list[GeneratedImage]:
         """One image a request, in order: first all structure steps of all batches, then all texture steps.
 
         on_step: told the timestep before each evaluation of an expert; an exception it raises ends the work.
+        watch: told of each step that rows have taken; what it gives up gives no image.
 
         Raises:
             ValueError: a request asks for what the model does not have.
@@ -135,13 +152,14 @@ class Generator:
         for role in (Role.STRUCTURE, Role.TEXTURE):
             self._bring_in(role)
             for batch in batches:
-                self._run_phase(batch, role, features, on_step)
+                self._run_phase(batch, role, features, on_step, watch)
         images: dict[int, GeneratedImage] = {}
         for batch in batches:
             images |= self._decode(batch)
         made = [images[place] for place in sorted(images)]
-        if len(made) < len(requests):
-            failed = [request.key for place, request in enumerate(requests) if place not in images]
+        given_up = {key for batch in batches for key in batch.given_up}
+        failed = [r.key for place, r in enumerate(requests) if place not in images and r.key not in given_up]
+        if failed:
             raise RowMemoryError(failed, made)
         return made
 
@@ -206,6 +224,7 @@ class Generator:
         role: Role,
         features: Mapping[str, TextFeatures],
         on_step: Callable[[int], None] | None,
+        watch: Watcher | None,
     ) -> None:
         split = self.pipeline.card.split
         timesteps = [t for t in self.schedule.sampling_timesteps(batch.setting.steps) if split.expert_at(t) is role]
@@ -218,9 +237,17 @@ class Generator:
                     for number, row in enumerate(batch.rows):
                         row.advance(x0[number : number + 1], timesteps[0], role)
                     del timesteps[0]
+                    if watch is not None and batch.give_up(watch(_progress(batch, x0))):
+                        break  # those left are guided anew
             except SingleRowError as error:
                 del batch.rows[error.row]
             batch.used |= padded.used
+
+    @torch.inference_mode()
+    def preview(self, x0: Tensor) -> UInt8Images:
+        """What latents (C, h, w) look like, as (H, W, 3) uint8: one run of the decoder."""
+        image: UInt8Images = to_uint8(decode_latents(self.pipeline.vae, x0[None]))[0]
+        return image
 
     def _padded_batches(self, work: Literal["denoise", "decode"], batch: _Batch) -> PaddedBatches:
         key = (work, batch.rows[0].latents.shape[1:])

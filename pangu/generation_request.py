@@ -1,7 +1,7 @@
 """What is asked of a generator and what it gives back: one record for a picture wanted, one for a picture made."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -77,6 +77,23 @@ class GeneratedImage:
         """Digest of shape and pixels."""
         header = f"{self.image.shape[0]}x{self.image.shape[1]}:".encode()
         return hashlib.sha256(header + self.image.tobytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Rows that have just taken a step together, by the keys of their requests.
+
+    step: how many steps they have taken, of `steps`. x0: (B, C, h, w) latents, what their models now expect in the end.
+    """
+
+    keys: tuple[str, ...]
+    step: int
+    steps: int
+    x0: Tensor
+
+
+Watcher = Callable[[Progress], Collection[str]]
+"""Told of every step; the keys that it returns are given up: they take no further step and give no image."""
 
 
 class ImageGenerator(Protocol):
