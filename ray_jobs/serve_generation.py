@@ -1,228 +1,191 @@
-"""Serves one version of `experts` over HTTP: ``serve run ray_jobs.serve_generation:app``.
+"""Serves `experts` over HTTP: ``pangu serve``, or ``serve run ray_jobs.serve_generation:app``.
 
-POST /v1/images/generations --> GenerationApi, the door --> ExpertsModel, the one generator
-GET  /health                    keys, checks, refusals      bounded queue, batches, cancellation
+    Door (HTTP, keys, refusals) --> ExpertsModel (queue, batches, the one generator)
+             `--> JobBook (asynchronous orders) --'
 
-PANGU_SERVE_EXPERTS   the version to serve (`experts`, the newest, by default); made exact once, so that all replicas agree
-PANGU_API_KEYS        comma-separated keys; without any, only this machine is served
-PANGU_SERVE_DEVICE    auto, cpu, cuda or npu
-Where it listens and how long a request may take is Serve's: 127.0.0.1:8000 and no limit by default.
+PANGU_SERVE_EXPERTS    what is served, such as `experts@champion`; `experts`, the newest, by default
+PANGU_SERVE_FOLLOW_S   how often it is asked what that means now (10; 0: never); a new version takes over without a break
+PANGU_API_KEYS         comma-separated `key` or `tenant:key`; without any, only this machine is served
+PANGU_SERVE_DEVICE     auto, cpu, cuda or npu
+PANGU_SERVE_TIMEOUT_S  the longest that an order may take, waiting included (120)
+PANGU_SERVE_MAX_REPLICAS    of the model, by load (1)
+PANGU_SERVE_ORDERS_PER_KEY  orders of one key that a replica has in hand (half of all places; all, where there is one key)
+PANGU_SERVE_FILTER     JSON of an output filter: {"factory": "pangu.nsfw_filter:make_filter", "weights": FOLDER}
+Where it listens is Serve's to know: 127.0.0.1:8000 by default.
 """
 
-import asyncio
-import base64
 import json
 import os
-import secrets
-import tempfile
-import threading
-import time
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
 from ray import serve
-from ray.exceptions import RayActorError
 from ray.serve.config import BackpressureConfig
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
-from pangu.provenance import Marker, OriginMark
-from ray_jobs.folder_versions import fetch_version
-from ray_jobs.generation_configs import Marking
-from ray_jobs.generation_order import ImageOrder, Offer, Refused, check_caller, digests_of_keys, read_order
-from ray_jobs.generation_plan import SQUARE_BUCKET
-from ray_jobs.job_configs import Runtime
-from ray_jobs.manifest import Manifest
+from ray_jobs.service.backend import Backend
+from ray_jobs.service.callers import LOOPBACK, Keyring
+from ray_jobs.service.door import Door, DoorSettings
+from ray_jobs.service.engine import ExpertsLoader
+from ray_jobs.service.jobs import JobBook
+from ray_jobs.service.model import Loader, ModelReplica
+from ray_jobs.service.refusal import RETRY_AFTER_S, Refused
+from ray_jobs.service.work import Work
+from ray_jobs.service.work_queue import Limits
 from ray_jobs.store import Store
-from ray_jobs.versions import Versions
 
 EXPERTS_VARIABLE = "PANGU_SERVE_EXPERTS"
 KEYS_VARIABLE = "PANGU_API_KEYS"
-DEVICE_VARIABLE = "PANGU_SERVE_DEVICE"
-ROWS_PER_BATCH = 8
-"""The generator's padded batch; the shape decides bits, so it is no setting."""
-ORDERS_PER_BATCH = 4
-ORDERS_IN_HAND = 2 * ORDERS_PER_BATCH
-ORDERS_WAITING = 16
-RETRY_AFTER_S = 5
-DRAIN_S = 120
-BACKPRESSURE = BackpressureConfig(status_code=503, retry_after_s=RETRY_AFTER_S)
+DRAIN_S = 180.0
+"""As long as the longest order may take, so that a rolling update ends none."""
+OPEN_REQUESTS = 1000
+_LASTING = {
+    "backpressure_config": BackpressureConfig(status_code=503, retry_after_s=RETRY_AFTER_S),
+    "graceful_shutdown_timeout_s": DRAIN_S,
+    "graceful_shutdown_wait_loop_s": 0.5,
+    "health_check_period_s": 2.0,
+    "max_surge_percent": 100,  # the new replica first, then the old one away
+}
 
 
 @dataclass(frozen=True)
-class Work:
-    """A checked order on its way to the model."""
+class ServiceSettings:
+    """What an application is built with; see the module."""
 
-    order: ImageOrder
-    bucket: int
-    seed: int
+    keys: Keyring = field(default_factory=lambda: Keyring({}))
+    timeout_s: float = 120.0
+    limits: Limits = field(default_factory=Limits)
+    max_replicas: int = 1
+    follow_s: float = 10.0
 
-
-@dataclass(frozen=True)
-class Job:
-    """Work in the hands of a replica, and whether nobody waits for it any more."""
-
-    work: Work
-    is_over: threading.Event = field(default_factory=threading.Event)
-
-
-class NobodyWaitsError(Exception):
-    """Every client of a batch has gone: the steps that are left would be for nobody."""
-
-
-@serve.deployment(
-    max_ongoing_requests=ORDERS_IN_HAND,
-    max_queued_requests=ORDERS_WAITING,
-    backpressure_config=BACKPRESSURE,
-    graceful_shutdown_timeout_s=DRAIN_S,
-)
-class ExpertsModel:
-    """A loaded pair: orders that come together are sampled together."""
-
-    def __init__(self, store: Store, version: Manifest, device: str) -> None:
-        """Fetch and check the version, and load it."""
-        from pangu.generate import Generator
-        from pangu.pipeline import load_experts
-        from ray_jobs.device import torch_device
-
-        with tempfile.TemporaryDirectory(prefix="pangu-serve-") as name:
-            folder = fetch_version(store, version, Path(name))
-            pipeline = load_experts(folder, torch_device(Runtime.model_validate({"device": device})))
-        self.generator = Generator(pipeline, rows_per_batch=ROWS_PER_BATCH)
-        self.mark = Marker(OriginMark(Marking().system, version.digest), "png")
-
-    async def ready(self) -> None:
-        """Answer once the pair is loaded."""
-
-    async def __call__(self, work: Work) -> list[bytes]:
-        """The pictures of one order as PNG files that say a model made them, each mark read back.
-
-        When the client goes, so does its share of the work.
-        """
-        job = Job(work)
-        try:
-            made: list[bytes] = await self.sample_together(job)
-            return made
-        finally:
-            job.is_over.set()
-
-    @serve.batch(max_batch_size=ORDERS_PER_BATCH, batch_wait_timeout_s=0.02)
-    async def sample_together(self, jobs: list[Job]) -> list[list[bytes]]:
-        """The pictures of each job; one batch runs at a time."""
-        return await asyncio.to_thread(self.sample, jobs)
-
-    def sample(self, jobs: list[Job]) -> list[list[bytes]]:
-        """The pictures of each job, none for any of them where all clients have gone."""
-        from pangu.generate import GenerationRequest
-
-        def stop_when_nobody_waits(_: int) -> None:
-            if all(job.is_over.is_set() for job in jobs):
-                raise NobodyWaitsError
-
-        requests = [
-            GenerationRequest(
-                key=f"{number}/{index}",
-                prompt=job.work.order.prompt,
-                seed=job.work.seed + index,
-                bucket=job.work.bucket,
-                steps=job.work.order.steps,
-                guidance=job.work.order.guidance,
-            )
-            for number, job in enumerate(jobs)
-            for index in range(job.work.order.n)
-        ]
-        try:
-            made = iter(self.generator.generate(requests, stop_when_nobody_waits))
-        except NobodyWaitsError:
-            return [[] for _ in jobs]
-        return [[self.mark(next(made).image).data for _ in range(job.work.order.n)] for job in jobs]
+    @classmethod
+    def from_environment(cls, variables: Mapping[str, str]) -> "ServiceSettings":
+        """From the variables that the module names. ValueError naming the one that is not accepted."""
+        keys = Keyring.of_text(variables.get(KEYS_VARIABLE, ""))
+        limits = Limits()
+        shared = limits.orders_in_hand // 2 if len(set(keys.tenants.values())) > 1 else limits.orders_in_hand
+        of_a_tenant = number_of(variables, "PANGU_SERVE_ORDERS_PER_KEY", shared, 1, limits.orders_in_hand)
+        return cls(
+            keys=keys,
+            timeout_s=number_of(variables, "PANGU_SERVE_TIMEOUT_S", 120.0, 1, DRAIN_S),
+            limits=replace(limits, orders_of_a_tenant=int(of_a_tenant)),
+            max_replicas=int(number_of(variables, "PANGU_SERVE_MAX_REPLICAS", 1, 1, 1000)),
+            follow_s=number_of(variables, "PANGU_SERVE_FOLLOW_S", 10.0, 0, 86400),
+        )
 
 
-api = FastAPI(title="PanGu-Draw", docs_url=None, redoc_url=None)
+def number_of(variables: Mapping[str, str], name: str, default: float, least: float, most: float) -> float:
+    """A variable as a number within its bounds. ValueError naming it otherwise."""
+    text = variables.get(name) or str(default)
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if not least <= number <= most:
+        raise ValueError(f"{name} = {text!r}: accepted is a number from {least:g} to {most:g}")
+    return number
+
+
+@serve.deployment(max_ongoing_requests=OPEN_REQUESTS, max_queued_requests=64, **_LASTING)
+class ExpertsModel(ModelReplica):
+    """The model's replicas. Their queues are their own: Serve's limits only stand behind them."""
 
 
 @serve.deployment(
-    max_ongoing_requests=4 * (ORDERS_IN_HAND + ORDERS_WAITING),
-    max_queued_requests=ORDERS_IN_HAND + ORDERS_WAITING,
-    backpressure_config=BACKPRESSURE,
-    graceful_shutdown_timeout_s=DRAIN_S,
-    ray_actor_options={"num_cpus": 0.25},
+    max_ongoing_requests=OPEN_REQUESTS, max_queued_requests=256, ray_actor_options={"num_cpus": 0.1}, **_LASTING
 )
-@serve.ingress(api)
-class GenerationApi:
-    """The door: it refuses what the model should never see, at once, however long the queue is."""
+class Jobs:
+    """The one book of asynchronous orders."""
 
-    def __init__(self, model: Any, offer: Offer, key_digests: frozenset[str]) -> None:  # noqa: ANN401 a Serve handle
-        """Take the model's handle, what it offers, and the digests of the keys that open."""
-        self.model, self.offer, self.key_digests = model, offer, key_digests
-        self.loading: asyncio.Task[None] | None = None
+    def __init__(self, experts: Any) -> None:  # noqa: ANN401 a Serve handle
+        """experts: handle of the model's replicas."""
+        self.book = JobBook(Backend(experts).follow)
 
-    @api.get("/health")
-    async def health(self) -> JSONResponse:
-        """200 with the served version when its model has loaded, 503 before."""
-        self.loading = self.loading or asyncio.create_task(self._wait_for_model())
-        done, _ = await asyncio.wait({self.loading}, timeout=1.0)
-        if done and self.loading.exception() is not None:
-            self.loading = None
-        is_ready = bool(done) and self.loading is not None
-        facts = {"status": "ok" if is_ready else "starting", **self.offer.model_dump()}
-        return JSONResponse(facts, status_code=200 if is_ready else 503)
-
-    @api.post("/v1/images/generations")
-    async def create_images(self, request: Request) -> JSONResponse:
-        """Pictures of a prompt, each with the seed that makes it again."""
+    async def call(self, method: str, *arguments: Any) -> Any:  # noqa: ANN401 JSON or a picture
+        """A method of the book; what it refuses comes back as a value."""
         try:
-            check_caller(request.headers, request.client.host if request.client else None, self.key_digests)
-            order = read_order(await request.body())
-            seed = secrets.randbits(62) if order.seed is None else order.seed
-            pictures = await self._sample(Work(order, self.offer.bucket_of(order), seed))
+            if method == "make":
+                return await self.make(*arguments)
+            return await getattr(self.book, method)(*arguments)
         except Refused as refused:
-            headers = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": str(RETRY_AFTER_S)}}
-            return JSONResponse(refused.body(), refused.status, headers.get(refused.status))
-        data = [
-            {"b64_json": base64.b64encode(picture).decode(), "seed": seed + index}
-            for index, picture in enumerate(pictures)
-        ]
-        return JSONResponse({"created": int(time.time()), "model": f"experts@{self.offer.key}", "data": data})
+            return refused.refusal
 
-    async def _sample(self, work: Work) -> list[bytes]:
+    async def make(self, work: Work) -> Any:  # noqa: ANN401 JSON or a refusal
+        """The pictures of a job, waited for; whoever stops waiting cancels it."""
+        job = await self.book.open(work)
         try:
-            made: list[bytes] = await self.model.remote(work)
-        except BackPressureError:
-            raise Refused(503, f"the queue is full; try again in {RETRY_AFTER_S} seconds") from None
-        except (RayActorError, DeploymentUnavailableError):
-            self.loading = None
-            raise Refused(503, f"the model is starting again; try again in {RETRY_AFTER_S} seconds") from None
-        return made
+            return await self.book.result(work.tenant, job["id"])
+        except BaseException:
+            await self.book.cancel(work.tenant, job["id"])
+            raise
 
-    async def _wait_for_model(self) -> None:
-        try:
-            await self.model.ready.remote()
-        except BackPressureError:
-            return  # a full queue has a model behind it
+    async def listen(self, tenant: str, name: str, after: int) -> AsyncIterator[tuple[int, str, dict[str, Any]]]:
+        """See `JobBook.listen`."""
+        async for event in self.book.listen(tenant, name, after):
+            yield event
 
 
-def build(store: Store, reference: str, keys: str = "", device: str = "auto") -> Any:  # noqa: ANN401 a Serve application
-    """The application for one version, resolved now. UnknownVersion if there is none."""
-    version = Versions(store).resolve(reference)
-    if version.artifact != "experts":
-        raise ValueError(f"{EXPERTS_VARIABLE}: {reference} is a version of {version.artifact}; accepted are experts")
-    card = json.loads(store.read(f"{version.prefix}/{version.folder}/experts.json"))
-    offer = Offer.of_card(version.key, version.digest, card, SQUARE_BUCKET)
-    model = ExpertsModel.bind(store, version, device)  # type: ignore[attr-defined]
-    return GenerationApi.bind(model, offer, digests_of_keys(keys))  # type: ignore[attr-defined]
+async def entrance(scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 ASGI's own shapes
+    """The ASGI application of the replica that this process is."""
+    if scope["type"] == "lifespan":
+        for answer in ("lifespan.startup.complete", "lifespan.shutdown.complete"):
+            await receive()
+            await send({"type": answer})
+        return
+    await serve.get_replica_context().servable_object.api(scope, receive, send)
+
+
+@serve.deployment(
+    max_ongoing_requests=OPEN_REQUESTS, max_queued_requests=256, ray_actor_options={"num_cpus": 0.25}, **_LASTING
+)
+@serve.ingress(entrance)
+class GenerationApi(Door):
+    """The door's replicas."""
+
+
+def build(loader: Loader, settings: ServiceSettings) -> Any:  # noqa: ANN401 a Serve application
+    """The application for whatever the loader finds; a JobError if it finds nothing now."""
+    loader.find()
+    scaled = ExpertsModel.options(  # type: ignore[attr-defined]
+        autoscaling_config={
+            "min_replicas": 1,
+            "max_replicas": settings.max_replicas,
+            "target_ongoing_requests": settings.limits.pictures_together,
+            "downscale_delay_s": 300.0,
+        }
+    )
+    experts = scaled.bind(loader, settings.limits, settings.follow_s)
+    jobs = Jobs.bind(experts)  # type: ignore[attr-defined]
+    return GenerationApi.bind(experts, jobs, DoorSettings(settings.keys, settings.timeout_s))  # type: ignore[attr-defined]
+
+
+def refuse_open_door(host: str, keys: Keyring) -> None:
+    """Refuse to listen where others can reach it without keys. ValueError."""
+    if host not in LOOPBACK and not keys:
+        raise ValueError(
+            f"host = {host!r}: without {KEYS_VARIABLE} only 127.0.0.1 is accepted; set keys or listen there"
+        )
 
 
 def app(args: dict[str, str]) -> Any:  # noqa: ANN401 a Serve application
     """What Serve's import path names: the application that the environment asks for; it takes no arguments."""
     if args:
         raise ValueError(f"arguments: {', '.join(args)}; none are accepted, the settings are environment variables")
-    settings = os.environ
-    return build(
+    variables = os.environ
+    settings = ServiceSettings.from_environment(variables)
+    refuse_open_door(serving_host(), settings.keys)
+    loader = ExpertsLoader(
         Store.from_environment(),
-        settings.get(EXPERTS_VARIABLE) or "experts",
-        settings.get(KEYS_VARIABLE, ""),
-        settings.get(DEVICE_VARIABLE) or "auto",
+        variables.get(EXPERTS_VARIABLE) or "experts",
+        variables.get("PANGU_SERVE_DEVICE") or "auto",
+        json.loads(variables.get("PANGU_SERVE_FILTER") or "{}"),
     )
+    return build(loader, settings)
+
+
+def serving_host() -> str:
+    """Where the running Serve listens; loopback, its default, where none runs yet."""
+    from ray.serve.context import _get_global_client
+
+    client = _get_global_client(raise_if_no_controller_running=False)
+    return "127.0.0.1" if client is None else str(client.http_config.host)

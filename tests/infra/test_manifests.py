@@ -128,8 +128,6 @@ def test_selected_clusters_and_referenced_objects_exist():
             assert all(source["secretRef"]["name"] in secrets for source in sources if "secretRef" in source)
 
 
-# Serve's own schema, at its first import
-@pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`:DeprecationWarning")
 def test_the_service_is_what_serve_reads_and_names_what_exists():
     from ray.serve.schema import ServeDeploySchema
 
@@ -140,7 +138,8 @@ def test_the_service_is_what_serve_reads_and_names_what_exists():
     (application,) = config.applications
     module, name = application.import_path.split(":")
     assert (module, getattr(serve_generation, name)) == (serve_generation.__name__, serve_generation.app)
-    deployments = {d.name: d for d in (serve_generation.GenerationApi, serve_generation.ExpertsModel)}
+    bound = (serve_generation.GenerationApi, serve_generation.Jobs, serve_generation.ExpertsModel)
+    deployments = {deployment.name: deployment for deployment in bound}
     assert {deployment.name for deployment in application.deployments} == set(deployments)
     assert config.http_options.request_timeout_s <= service["spec"]["rayClusterDeletionDelaySeconds"]
     assert all(
