@@ -1,11 +1,12 @@
 """Serves `experts` over HTTP: ``pangu serve``, or ``serve run ray_jobs.serve_generation:app``.
 
-    Door (HTTP, keys, refusals) --> ExpertsModel (queue, batches, the one generator)
-             `--> JobBook (asynchronous orders) --'
+    GenerationApi (HTTP, keys, refusals) --> ExpertsModel (queue, batches, the one generator)
+          `--> Jobs (asynchronous orders) --> FusionModel (queue, several models, one picture)
 
 PANGU_SERVE_EXPERTS    what is served, such as `experts@champion`; `experts`, the newest, by default
 PANGU_SERVE_FOLLOW_S   how often it is asked what that means now (10; 0: never); a new version takes over without a break
 PANGU_API_KEYS         comma-separated `key` or `tenant:key`; without any, only this machine is served
+PANGU_SERVE_MEMBERS    who takes part in fusions: a member file (`pangu.member_file`), or `experts` for the served pair alone
 PANGU_SERVE_DEVICE     auto, cpu, cuda or npu
 PANGU_SERVE_TIMEOUT_S  the longest that an order may take, waiting included (120)
 PANGU_SERVE_MAX_REPLICAS    of the model, by load (1)
@@ -27,6 +28,7 @@ from ray_jobs.service.backend import Backend
 from ray_jobs.service.callers import LOOPBACK, Keyring
 from ray_jobs.service.door import Door, DoorSettings
 from ray_jobs.service.engine import ExpertsLoader
+from ray_jobs.service.fusion_engine import FusionLoader
 from ray_jobs.service.jobs import JobBook
 from ray_jobs.service.model import Loader, ModelReplica
 from ray_jobs.service.refusal import RETRY_AFTER_S, Refused
@@ -91,15 +93,20 @@ class ExpertsModel(ModelReplica):
     """The model's replicas. Their queues are their own: Serve's limits only stand behind them."""
 
 
+@serve.deployment(max_ongoing_requests=OPEN_REQUESTS, max_queued_requests=64, **_LASTING)
+class FusionModel(ModelReplica):
+    """The replicas that hold all members of fusions."""
+
+
 @serve.deployment(
     max_ongoing_requests=OPEN_REQUESTS, max_queued_requests=256, ray_actor_options={"num_cpus": 0.1}, **_LASTING
 )
 class Jobs:
     """The one book of asynchronous orders."""
 
-    def __init__(self, experts: Any) -> None:  # noqa: ANN401 a Serve handle
-        """experts: handle of the model's replicas."""
-        self.book = JobBook(Backend(experts).follow)
+    def __init__(self, models: Mapping[str, Any]) -> None:
+        """models: kind of order to the Serve handle of the replicas that sample it."""
+        self.book = JobBook({kind: Backend(handle).follow for kind, handle in models.items()})
 
     async def call(self, method: str, *arguments: Any) -> Any:  # noqa: ANN401 JSON or a picture
         """A method of the book; what it refuses comes back as a value."""
@@ -110,9 +117,9 @@ class Jobs:
         except Refused as refused:
             return refused.refusal
 
-    async def make(self, work: Work) -> Any:  # noqa: ANN401 JSON or a refusal
+    async def make(self, work: Work, kind: str) -> Any:  # noqa: ANN401 JSON or a refusal
         """The pictures of a job, waited for; whoever stops waiting cancels it."""
-        job = await self.book.open(work)
+        job = await self.book.open(work, kind)
         try:
             return await self.book.result(work.tenant, job["id"])
         except BaseException:
@@ -143,20 +150,30 @@ class GenerationApi(Door):
     """The door's replicas."""
 
 
-def build(loader: Loader, settings: ServiceSettings) -> Any:  # noqa: ANN401 a Serve application
-    """The application for whatever the loader finds; a JobError if it finds nothing now."""
+def build(loader: Loader, settings: ServiceSettings, fusion_loader: Loader | None = None) -> Any:  # noqa: ANN401
+    """The Serve application for whatever the loaders find; a JobError if one finds nothing now."""
+    models = {
+        "experts": _scaled(ExpertsModel, settings, settings.limits).bind(loader, settings.limits, settings.follow_s)
+    }
     loader.find()
-    scaled = ExpertsModel.options(  # type: ignore[attr-defined]
-        autoscaling_config={
-            "min_replicas": 1,
-            "max_replicas": settings.max_replicas,
-            "target_ongoing_requests": settings.limits.pictures_together,
-            "downscale_delay_s": 300.0,
-        }
-    )
-    experts = scaled.bind(loader, settings.limits, settings.follow_s)
-    jobs = Jobs.bind(experts)  # type: ignore[attr-defined]
-    return GenerationApi.bind(experts, jobs, DoorSettings(settings.keys, settings.timeout_s))  # type: ignore[attr-defined]
+    if fusion_loader is not None:
+        fusion_loader.find()
+        alone = replace(settings.limits, pictures_together=1)
+        bound = _scaled(FusionModel, settings, alone).bind(fusion_loader, alone, settings.follow_s, "fusion")
+        models["fusion"] = bound
+    jobs = Jobs.bind(models)  # type: ignore[attr-defined]
+    door = DoorSettings(settings.keys, settings.timeout_s)
+    return GenerationApi.bind(models["experts"], jobs, door, models.get("fusion"))  # type: ignore[attr-defined]
+
+
+def _scaled(deployment: Any, settings: ServiceSettings, limits: Limits) -> Any:  # noqa: ANN401 Serve's deployments
+    scaling = {
+        "min_replicas": 1,
+        "max_replicas": settings.max_replicas,
+        "target_ongoing_requests": limits.pictures_together,
+        "downscale_delay_s": 300.0,
+    }
+    return deployment.options(autoscaling_config=scaling)
 
 
 def refuse_open_door(host: str, keys: Keyring) -> None:
@@ -180,7 +197,8 @@ def app(args: dict[str, str]) -> Any:  # noqa: ANN401 a Serve application
         variables.get("PANGU_SERVE_DEVICE") or "auto",
         json.loads(variables.get("PANGU_SERVE_FILTER") or "{}"),
     )
-    return build(loader, settings)
+    members = variables.get("PANGU_SERVE_MEMBERS")
+    return build(loader, settings, FusionLoader(members, loader) if members else None)
 
 
 def serving_host() -> str:

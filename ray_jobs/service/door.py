@@ -8,42 +8,50 @@ DELETE /v1/jobs/ID               cancel one                              GET /  
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Coroutine
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from ray_jobs.service.backend import Backend, value_of
 from ray_jobs.service.callers import Keyring
+from ray_jobs.service.condition_images import ImageReader
 from ray_jobs.service.events import HEADERS, event_text, openai_stream
+from ray_jobs.service.fusion_orders import EXAMPLES, FusionOrder
 from ray_jobs.service.jobs import picture_list, refuse_all_blocked
 from ray_jobs.service.openapi import DESCRIPTION, answers, order_body, use_own_errors
 from ray_jobs.service.orders import ImageOrder, Order, read_order
 from ray_jobs.service.page import page_file
 from ray_jobs.service.refusal import Refusal, Refused, refuse
+from ray_jobs.service.request_body import read_body, read_form, while_there
 from ray_jobs.service.work import Work
 
 MAX_BODY_BYTES = 64 * 1024
+MAX_FUSION_BYTES = 32 * 2**20
 TIMEOUT_HEADER = "x-request-timeout-s"
-Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
 class DoorSettings:
-    """keys: who may come in. timeout_s: of orders that name none, and the most that any may name."""
+    """keys: who may come in. timeout_s: of orders that name none, and the most that any may name.
+
+    images: how condition images are read.
+    """
 
     keys: Keyring
     timeout_s: float = 120.0
+    images: ImageReader = field(default_factory=ImageReader)
 
 
 class Door:
     """Everything that is asked over HTTP. api: the ASGI application that asks it."""
 
-    def __init__(self, experts: Any, book: Any, settings: DoorSettings) -> None:  # noqa: ANN401 Serve handles
-        """experts: handle of the model's replicas. book: handle of the book of jobs."""
+    def __init__(self, experts: Any, book: Any, settings: DoorSettings, fusion: Any = None) -> None:  # noqa: ANN401
+        """experts, fusion: Serve handles of the models' replicas, the second where there are members; book: of the jobs."""
         self.experts, self.book, self.settings = Backend(experts), book, settings
+        self.fusion = None if fusion is None else Backend(fusion)
         self.api = self._make_api()
 
     def _make_api(self) -> FastAPI:
@@ -56,6 +64,9 @@ class Door:
         ordering = answers(400, *private, 404, 408, 413, 429, 503)
         images: dict[str, Any] = {"openapi_extra": order_body(ImageOrder), "responses": ordering, "tags": ["images"]}
         api.post("/v1/images/generations", **images)(self.create_images)
+        fusions: dict[str, Any] = {**images, "openapi_extra": order_body(FusionOrder, EXAMPLES), "tags": ["fusions"]}
+        api.post("/v1/fusions", **fusions)(self.create_fusion)
+        api.get("/v1/members", responses=answers(*private, 404, 503), tags=["fusions"])(self.list_members)
         api.get("/v1/jobs", responses=answers(*private), tags=["jobs"])(self.list_jobs)
         api.get(job, responses=answers(*private, 404), tags=["jobs"])(self.show_job)
         api.delete(job, responses=answers(*private, 404), tags=["jobs"])(self.cancel_job)
@@ -91,6 +102,30 @@ class Door:
         order = read_order(ImageOrder, await read_body(request, MAX_BODY_BYTES))
         (await self.experts.offer()).bucket_of(order)
         return await self._answer(self.experts, self._work(tenant, order, request), request)
+
+    async def create_fusion(self, request: Request) -> Response:
+        """Pictures that several members draw together, each told its own prompt and images.
+
+        With images as files: multipart/form-data, the JSON in the field `request`, and `upload:NAME` where an image is said.
+        """
+        tenant = self._enter(request)
+        fusion = self._fusion()
+        body, uploads = await read_form(request, MAX_FUSION_BYTES)
+        order = read_order(FusionOrder, body)
+        images = await while_there(request, self.settings.images.read(order, uploads))
+        await fusion.offer()
+        return await self._answer(fusion, replace(self._work(tenant, order, request), images=images), request)
+
+    async def list_members(self, request: Request) -> JSONResponse:
+        """Who can take part in a fusion."""
+        self._enter(request)
+        offer = await self._fusion().offer()
+        return JSONResponse({"object": "list", "data": [member.model_dump() for member in offer.members]})
+
+    def _fusion(self) -> Backend:
+        if self.fusion is None:
+            raise refuse(404, "no members are served; set PANGU_SERVE_MEMBERS", None, "model_not_found")
+        return self.fusion
 
     async def list_jobs(self, request: Request) -> JSONResponse:
         """The caller's asynchronous orders, the newest first."""
@@ -156,17 +191,20 @@ class Door:
     async def _answer(self, backend: Backend, work: Work, request: Request) -> Response:
         """Whatever the order wants: a job, a stream of events, or the pictures."""
         if work.order.asynchronous:
-            job = await self._book("open", work)
+            job = await self._book("open", work, self._kind(backend))
             return JSONResponse(job, 202, {"Location": f"/v1/jobs/{job['id']}"})
         if work.order.stream:
             lines = openai_stream(backend.follow(work), work)
             return StreamingResponse(lines, media_type="text/event-stream", headers=HEADERS)
         if work.order.response_format == "url":
-            return JSONResponse(await while_there(request, self._book("make", work)))
+            return JSONResponse(await while_there(request, self._book("make", work, self._kind(backend))))
         end = refuse_all_blocked(await while_there(request, backend.create(work)))
         if isinstance(end, Refusal):
             raise Refused(end)
         return JSONResponse(picture_list(end, work, int(time.time()), None))
+
+    def _kind(self, backend: Backend) -> str:
+        return "fusion" if backend is self.fusion else "experts"
 
     async def _book(self, method: str, *arguments: object) -> Any:  # noqa: ANN401 JSON, or a picture
         call = self.book.call.remote(method, *arguments)
@@ -181,32 +219,3 @@ class Door:
         facts = {"object": "model", "created": 0, "owned_by": "pangu", "root": offer.model}
         can = {"sizes": list(offer.sizes), "default_size": offer.default_size, "styles": list(offer.styles)}
         return [{"id": name, **facts, **can} for name in offer.names]
-
-
-async def while_there(request: Request, coming: Coroutine[Any, Any, Found]) -> Found:
-    """What is coming, cancelled when the client goes. The request's body must have been read."""
-    work = asyncio.create_task(coming)
-    gone = asyncio.create_task(_until_gone(request))
-    try:
-        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not work.done():
-            raise refuse(408, "the client has gone")
-        return work.result()
-    finally:
-        work.cancel()
-        gone.cancel()
-
-
-async def _until_gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-async def read_body(request: Request, max_bytes: int) -> bytes:
-    """The body, read no further than it may be. Refused, 413, if there is more."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > max_bytes:
-            raise refuse(413, f"body: more than {max_bytes} bytes")
-    return bytes(body)

@@ -164,11 +164,12 @@ class ExpertsLoader:
             card = json.loads((folder / "experts.json").read_text(encoding="utf-8"))
             pipeline = load_experts(folder, torch_device(Runtime.model_validate({"device": self.device})))
         offer = Offer.of_card(self.reference, version.key, version.digest, card, SQUARE_BUCKET)
-        engine = ExpertsEngine(Generator(pipeline, rows_per_batch=ROWS_PER_BATCH), offer, self._make_filter())
+        engine = ExpertsEngine(Generator(pipeline, rows_per_batch=ROWS_PER_BATCH), offer, self.make_filter())
         engine.warm_up()
         return engine
 
-    def _make_filter(self) -> OutputFilter | None:
+    def make_filter(self) -> OutputFilter | None:
+        """What may block pictures, loaded; None without one. ValueError naming what is wrong with it."""
         chosen = Filtering.model_validate(self.filtering)
         if chosen.factory is None:
             return None

@@ -10,7 +10,7 @@ import logging
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -104,14 +104,14 @@ def refuse_all_blocked(end: End) -> End:
 class JobBook:
     """Every job that is remembered. Only its own tenant sees a job: for any other there is none of that name."""
 
-    def __init__(self, follow: Follow, keeping: Keeping | None = None) -> None:
-        """follow: how orders are sampled."""
+    def __init__(self, follow: Mapping[str, Follow], keeping: Keeping | None = None) -> None:
+        """follow: how orders of each kind are sampled."""
         self.follow = follow
         self.keeping = keeping or Keeping()
         self._jobs: OrderedDict[str, Job] = OrderedDict()
 
-    async def open(self, work: Work) -> dict[str, Any]:
-        """Begin a job.
+    async def open(self, work: Work, kind: str) -> dict[str, Any]:
+        """Begin a job of a kind.
 
         Raises:
             Refused: 503 when the book is full of jobs that have not ended.
@@ -121,7 +121,7 @@ class JobBook:
             raise refuse(503, f"{len(self._jobs)} jobs are open")
         job = Job(f"job-{secrets.token_hex(12)}", work, int(time.time()))
         self._jobs[job.id] = job
-        job.task = asyncio.create_task(self._run(job))
+        job.task = asyncio.create_task(self._run(job, self.follow[kind]))
         job.task.add_done_callback(lambda task: self._close(job, task))
         return job.view()
 
@@ -173,8 +173,8 @@ class JobBook:
             raise refuse(404, f"images/{index}: there is no such picture")
         return job.work.order.output_format, file
 
-    async def _run(self, job: Job) -> None:
-        async for event in self.follow(job.work):
+    async def _run(self, job: Job, follow: Follow) -> None:
+        async for event in follow(job.work):
             if isinstance(event, Started):
                 job.status = "running"
                 job.tell("started", {})

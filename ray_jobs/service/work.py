@@ -1,6 +1,7 @@
 """What travels between the door, the book of jobs and the model: work on the way in, events on the way out."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from ray_jobs.service.orders import Order
 from ray_jobs.service.refusal import Refusal
@@ -8,12 +9,16 @@ from ray_jobs.service.refusal import Refusal
 
 @dataclass(frozen=True)
 class Work:
-    """A checked order. timeout_s: what is left of its time, by the clock of whoever gets it now."""
+    """A checked order. timeout_s: what is left of its time, by the clock of whoever gets it now.
+
+    images: condition images (H, W, 3) uint8 of every member of a fusion.
+    """
 
     tenant: str
     order: Order
     seed: int
     timeout_s: float
+    images: tuple[tuple[Any, ...], ...] = ()
 
 
 @dataclass(frozen=True)

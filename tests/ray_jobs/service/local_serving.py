@@ -83,9 +83,9 @@ class _LocalStream:
 class LocalService:
     """A running service. port: on loopback. model: its only replica."""
 
-    def __init__(self, loader, limits, settings, follow_s=0.05):
-        self._made = loader, limits, settings, follow_s
-        self.model = None
+    def __init__(self, loader, limits, settings, follow_s=0.05, fusion_loader=None):
+        self._made = loader, limits, settings, follow_s, fusion_loader
+        self.model = self.fusion = None
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -97,11 +97,15 @@ class LocalService:
 
     async def _entrance(self, scope, receive, send):
         if scope["type"] == "lifespan":
-            loader, limits, settings, follow_s = self._made
+            loader, limits, settings, follow_s, fusion_loader = self._made
             self.model = ModelReplica(loader, limits, follow_s)
+            models = {"experts": LocalHandle(self.model)}
+            if fusion_loader is not None:
+                self.fusion = ModelReplica(fusion_loader, limits, follow_s, "fusion")
+                models["fusion"] = LocalHandle(self.fusion)
             await self.model.check_health()
-            jobs = Jobs.func_or_class(LocalHandle(self.model))
-            self._door = Door(LocalHandle(self.model), LocalHandle(jobs), settings)
+            jobs = Jobs.func_or_class(models)
+            self._door = Door(models["experts"], LocalHandle(jobs), settings, models.get("fusion"))
             for answer in ("lifespan.startup.complete", "lifespan.shutdown.complete"):
                 await receive()
                 await send({"type": answer})
