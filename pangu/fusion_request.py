@@ -48,9 +48,20 @@ class FusionModel(Protocol):
     default_size: (height, width) px where nobody names one. num_conditions: condition images that it needs.
     """
 
-    space: LatentSpace
-    default_size: Size
-    num_conditions: int
+    @property
+    def space(self) -> LatentSpace:
+        """Of its latents."""
+        ...
+
+    @property
+    def default_size(self) -> Size:
+        """See the class."""
+        ...
+
+    @property
+    def num_conditions(self) -> int:
+        """See the class."""
+        ...
 
     def check_size(self, size: Size) -> None:
         """Refuse a size that it cannot draw: ValueError names it and what is accepted."""

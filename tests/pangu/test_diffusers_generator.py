@@ -4,156 +4,15 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-from transformers import (
-    CLIPTextConfig,
-    CLIPTextModel,
-    CLIPTextModelWithProjection,
-    CLIPTokenizer,
-    T5Config,
-    T5EncoderModel,
-    T5Tokenizer,
-)
 
 from pangu.diffusers_generator import DiffusersGenerator, load_generator
 from pangu.errors import RowMemoryError
 from pangu.generate import GenerationRequest, Generator
 from pangu.samplers import SamplerName
 from pangu.time_range import Role
+from tests.pangu.small_pipelines import FAMILIES
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:diffusers")
-
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
-WIDTH = 16
-
-
-def make_clip(projected=False):
-    marks = ["<|startoftext|>", "<|endoftext|>"]
-    vocabulary = {token: number for number, token in enumerate([*LETTERS, *(c + "</w>" for c in LETTERS), *marks])}
-    tokenizer = CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=12)
-    sizes = {"hidden_size": WIDTH, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    config = CLIPTextConfig(
-        vocab_size=len(vocabulary),
-        max_position_embeddings=12,
-        projection_dim=WIDTH,
-        bos_token_id=vocabulary[marks[0]],
-        eos_token_id=vocabulary[marks[1]],
-        **sizes,
-    )
-    return tokenizer, (CLIPTextModelWithProjection if projected else CLIPTextModel)(config)
-
-
-def make_t5(width=WIDTH):
-    vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0), *((letter, -3.0) for letter in LETTERS)]
-    tokenizer = T5Tokenizer(vocab=vocabulary, extra_ids=0)
-    config = T5Config(vocab_size=len(vocabulary), d_model=width, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
-    return tokenizer, T5EncoderModel(config)
-
-
-def make_vae(**settings):
-    blocks = {"down_block_types": ["DownEncoderBlock2D"] * 2, "up_block_types": ["UpDecoderBlock2D"] * 2}
-    sizes = {"block_out_channels": (8, 8), "norm_num_groups": 4, "latent_channels": 4, "sample_size": 16}
-    return diffusers.AutoencoderKL(**blocks, **sizes, **settings)
-
-
-def make_unet(**settings):
-    return diffusers.UNet2DConditionModel(
-        sample_size=8,
-        block_out_channels=(8, 16),
-        layers_per_block=1,
-        norm_num_groups=4,
-        attention_head_dim=2,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        **settings,
-    )
-
-
-def make_sd():
-    tokenizer, text_encoder = make_clip()
-    betas = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
-    return diffusers.StableDiffusionPipeline(
-        vae=make_vae(),
-        text_encoder=text_encoder,
-        tokenizer=tokenizer,
-        unet=make_unet(cross_attention_dim=WIDTH),
-        scheduler=diffusers.PNDMScheduler(**betas, skip_prk_steps=True, steps_offset=1, set_alpha_to_one=False),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
-
-
-def make_sdxl():
-    (tokenizer, text_encoder), (tokenizer_2, text_encoder_2) = make_clip(), make_clip(projected=True)
-    unet = make_unet(
-        cross_attention_dim=2 * WIDTH,
-        addition_embed_type="text_time",
-        addition_time_embed_dim=8,
-        projection_class_embeddings_input_dim=WIDTH + 6 * 8,
-    )
-    return diffusers.StableDiffusionXLPipeline(
-        vae=make_vae(),
-        text_encoder=text_encoder,
-        text_encoder_2=text_encoder_2,
-        tokenizer=tokenizer,
-        tokenizer_2=tokenizer_2,
-        unet=unet,
-        scheduler=diffusers.EulerDiscreteScheduler(beta_schedule="scaled_linear", timestep_spacing="leading"),
-        add_watermarker=False,
-    )
-
-
-def make_pixart():
-    tokenizer, text_encoder = make_t5()
-    transformer = diffusers.PixArtTransformer2DModel(
-        sample_size=8,
-        num_layers=1,
-        patch_size=2,
-        attention_head_dim=8,
-        num_attention_heads=2,
-        cross_attention_dim=16,
-        caption_channels=WIDTH,
-        in_channels=4,
-        out_channels=8,
-    )
-    return diffusers.PixArtSigmaPipeline(
-        tokenizer=tokenizer,
-        text_encoder=text_encoder,
-        vae=make_vae(),
-        transformer=transformer,
-        scheduler=diffusers.DPMSolverMultistepScheduler(),
-    )
-
-
-def make_sd3():
-    (tokenizer, text_encoder), (tokenizer_2, text_encoder_2) = make_clip(True), make_clip(True)
-    tokenizer_3, text_encoder_3 = make_t5(2 * WIDTH)
-    transformer = diffusers.SD3Transformer2DModel(
-        sample_size=8,
-        patch_size=2,
-        in_channels=4,
-        out_channels=4,
-        num_layers=1,
-        attention_head_dim=8,
-        num_attention_heads=2,
-        caption_projection_dim=16,
-        joint_attention_dim=2 * WIDTH,
-        pooled_projection_dim=2 * WIDTH,
-    )
-    return diffusers.StableDiffusion3Pipeline(
-        transformer=transformer,
-        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(),
-        vae=make_vae(shift_factor=0.1, use_quant_conv=False, use_post_quant_conv=False),
-        text_encoder=text_encoder,
-        tokenizer=tokenizer,
-        text_encoder_2=text_encoder_2,
-        tokenizer_2=tokenizer_2,
-        text_encoder_3=text_encoder_3,
-        tokenizer_3=tokenizer_3,
-    )
-
-
-FAMILIES = {"sd": make_sd, "sdxl": make_sdxl, "pixart": make_pixart, "sd3": make_sd3}
 
 
 @pytest.fixture(scope="module")
