@@ -33,6 +33,8 @@ class Job:
     """Inputs it uses when there are any."""
     collects: str | None = None
     """An artifact of which it takes the newest version of every night, each an input ``night:artifact``."""
+    finds: tuple[str, ...] = ()
+    """Artifacts of which it takes what its config finds in the store, each an input ``name:artifact``."""
 
 
 ARTIFACTS = {
@@ -111,10 +113,11 @@ JOBS = {
         ),
         Job(
             "evaluate_images",
-            ("generated_images", "training_set", "images", "scores"),
+            ("generated_images",),
             "metrics",
             "KID, inception score, CLIP score and others with intervals",
             code_version=3,
+            optional=("training_set", "images", "scores"),
         ),
         Job(
             "compare_models",
@@ -123,7 +126,14 @@ JOBS = {
             "the night's numbers of both models, their paired differences, and the gate",
         ),
         Job("write_history", (), "history", "every night's numbers with their alarms", collects="nights"),
-        Job("publish_dashboard", ("history",), "dashboard", "the static site", code_version=2),
+        Job(
+            "publish_dashboard",
+            ("history",),
+            "dashboard",
+            "the static site",
+            code_version=3,
+            finds=("generated_images", "style_sweep"),
+        ),
     )
 }
 

@@ -1,12 +1,16 @@
-"""The configuration of the jobs that set pictures beside each other: a style's scales, and pictures by other models."""
+"""The configuration of the jobs that compare: a style's scales, pictures by other models, and the site."""
 
-from collections.abc import Iterable
-from typing import ClassVar
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, model_validator
 
 from ray_jobs.config_model import JobConfig, Share
 from ray_jobs.generation_configs import GenerateImages
+
+if TYPE_CHECKING:
+    from ray_jobs.manifest import Manifest
+    from ray_jobs.versions import Versions
 
 
 class SweepStyles(JobConfig):
@@ -75,3 +79,21 @@ class RegisterPictures(JobConfig):
     def paths(self) -> Iterable[str]:
         """The folder's content decides, not where it stands."""
         return ("folder",)
+
+
+class PublishDashboard(JobConfig):
+    """What the site shows."""
+
+    title: str = "PanGu-Draw sample"
+    num_pictures: int = Field(48, ge=1, le=1000)
+    thumbnail_px: int = Field(192, ge=32, le=1024)
+    num_night_pages: int = Field(60, ge=0, le=1000, description="nights of each model with a page of their own, newest")
+    num_extremes: int = Field(12, ge=0, le=100, description="lowest and highest scores shown on such a page, of each")
+    num_grid_nights: int = Field(8, ge=2, le=60, description="newest nights beside each other, of each model")
+    num_grid_prompts: int = Field(8, ge=1, le=200, description="prompts in each table of nights or models")
+
+    def found_inputs(self, versions: "Versions", inputs: Mapping[str, "Manifest"]) -> Mapping[str, "Manifest"]:
+        """The newest style sweep, and what every model made of the newest night's prompts."""
+        from ray_jobs.side_by_side import site_inputs
+
+        return site_inputs(versions, inputs["history"])

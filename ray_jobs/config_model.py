@@ -1,11 +1,15 @@
 """What the configuration of every job has, and which of it goes into a version's key."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from ray_jobs.manifest import Manifest
+    from ray_jobs.versions import Versions
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -80,3 +84,8 @@ class JobConfig(FrozenModel):
         """Which of the job's optional inputs this config asks for."""
         del optional
         return ()
+
+    def found_inputs(self, versions: "Versions", inputs: Mapping[str, "Manifest"]) -> Mapping[str, "Manifest"]:
+        """What else this config takes of the artifacts that its job ``finds``: ``name:artifact`` to a version."""
+        del versions, inputs
+        return {}

@@ -19,10 +19,12 @@ from pangu.evaluation.dashboard.content import (
 )
 from pangu.provenance import encode_picture
 from ray_jobs.download_images import BUCKET_TABLES
+from ray_jobs.generated_rows import GENERATED
 from ray_jobs.job_configs import PublishDashboard
 from ray_jobs.manifest import Manifest
 from ray_jobs.parts import read_part, read_rows
 from ray_jobs.store import Store
+from ray_jobs.stored_pictures import find_pictures
 
 FUNNEL = ("url_list", "images", "scores", "training_set")
 NUM_REJECTED = 60
@@ -178,18 +180,21 @@ def training_page(found: Mapping[str, Manifest], provisional: str) -> TrainingCo
 
 
 def generation_page(store: Store, generated: Manifest, config: PublishDashboard) -> GenerationContent:
-    """Generated pictures by language and style."""
-    rows = read_rows(store, generated).to_pylist()
+    """Generated pictures by language and style; of a large version only those that are shown are read."""
+    columns = [name for name in GENERATED.names if name != "image"]
+    rows = read_rows(store, generated, columns).to_pylist()
     made = sorted((row for row in rows if row["reason"] is None), key=lambda row: str(row["key"]))
     members: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in made:
         members[f"{row['style'] or 'no style'}, {row['language']}"].append(row)
     each = max(1, config.num_pictures // max(len(members), 1))
+    shown = {name: members[name][:each] for name in sorted(members)}
+    pixels = find_pictures(store, generated, {row["key"] for chosen in shown.values() for row in chosen})
     groups = tuple(
         PictureGroup(
-            name, tuple(generated_picture(row) for row in members[name][:each]), f"{len(members[name])} pictures"
+            name, tuple(generated_picture(pixels[row["key"]]) for row in chosen), f"{len(members[name])} pictures"
         )
-        for name in sorted(members)
+        for name, chosen in shown.items()
     )
     failed = {name: number for name, number in generated.counts.items() if name not in ("in", "kept")}
     settings = tuple((name, str(value)) for name, value in generated.config.items())

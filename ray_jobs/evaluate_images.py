@@ -10,7 +10,7 @@ from pangu.evaluation.metrics import evaluate_states
 from ray_jobs.errors import JobError
 from ray_jobs.evaluation_cards import describe_model, describe_sets
 from ray_jobs.evaluation_networks import SCORER, load_networks
-from ray_jobs.evaluation_parts import GENERATED, LABELS, REFERENCE, Side, measure_generated, measure_reference
+from ray_jobs.evaluation_parts import GENERATED, LABELS, Side, measure_generated, measure_reference
 from ray_jobs.job import JobContext
 from ray_jobs.job_configs import EvaluateImages
 from ray_jobs.manifest import Manifest
@@ -34,11 +34,11 @@ METRICS = pa.schema(
 def run(context: JobContext[EvaluateImages]) -> Manifest:
     """States of both sides on Ray Data, a part at a time, then the metrics here."""
     config = context.config
-    networks = load_networks(config, context.input("scores"), "cpu")
+    networks = load_networks(config, context.plan.inputs.get("scores"), "cpu")
     reference = measure_reference(context, networks)
     generated = measure_generated(context)
-    for name, side in ((GENERATED, generated), (REFERENCE, reference)):
-        if side.num_measured < 2:
+    for name, side in ((GENERATED, generated), (config.reference, reference)):
+        if side.num_measured < 2 and name != "none":
             raise JobError(f"evaluate_images: {side.num_measured} pictures in {name}; at least 2 are needed")
     rows = evaluate_states(
         networks.metrics,

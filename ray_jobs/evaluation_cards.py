@@ -20,7 +20,7 @@ def describe_sets(
     context: JobContext[EvaluateImages], networks: Networks, generated: Side, reference: Side
 ) -> dict[str, Any]:
     """``cards``: network -> its label, the cards of both sets; ``pictures``: the hash of the generated pictures."""
-    made, images = context.input(GENERATED), context.input("images")
+    made, images = context.input(GENERATED), context.plan.inputs.get("images")
     prompts = made.inputs.get("prompts")
     cards = {}
     for name, card in networks.cards.items():
@@ -34,7 +34,7 @@ def describe_sets(
         )
         other = set_card(
             card,
-            image_format=image_format(images),
+            image_format=NOT_RECORDED if images is None else image_format(images),
             num_images=context.config.num_reference,
             seed=0,
             content=reference.content,

@@ -52,11 +52,22 @@ class Networks:
         return [m for m in self.metrics if not isinstance(m, ImageMetric) and not m.needs.logits]
 
 
-def load_networks(config: EvaluateImages, scores: Manifest, device: str) -> Networks:
+def load_networks(config: EvaluateImages, scores: Manifest | None, device: str) -> Networks:
     """An untrained network that is partial to nobody, the scorer, and every network whose weights are given.
 
-    scores: the training pictures' scores, which say whether this very scorer has chosen those pictures.
+    scores: the training pictures' scores, which say whether this very scorer has chosen those pictures. Without a
+    reference there are only the metrics that need none, and the networks that they read.
     """
+    found = _every_network(config, scores, device)
+    if config.reference != "none":
+        return found
+    metrics = [metric for metric in found.metrics if metric not in found.reference_metrics]
+    read = {metric.extractor for metric in metrics}
+    extractors = {name: each for name, each in found.extractors.items() if name in read}
+    return Networks(extractors, metrics, found.text_embedders)
+
+
+def _every_network(config: EvaluateImages, scores: Manifest | None, device: str) -> Networks:
     found = Networks()
     found.extractors[UNTRAINED] = RandomFeatures()
     found.metrics += [KernelDistance(UNTRAINED), FrechetDistance(UNTRAINED, at_infinity=False)]
@@ -72,7 +83,7 @@ def load_networks(config: EvaluateImages, scores: Manifest, device: str) -> Netw
     return found
 
 
-def _add_scorer(found: Networks, config: EvaluateImages, scores: Manifest, device: str) -> None:
+def _add_scorer(found: Networks, config: EvaluateImages, scores: Manifest | None, device: str) -> None:
     """The CLIP of the scores: its own distances, the agreement with the prompts, and what its heads say."""
     folder = resolve_clip_folder(model_folder("scorer", config.scorer))
     clip = ClipScorer(folder, device)
@@ -139,11 +150,11 @@ def class_logits(features: np.ndarray, class_texts: np.ndarray) -> np.ndarray:
     return LOGIT_SCALE * np.stack([(wide * text).sum(axis=1) for text in class_texts], axis=1)
 
 
-def uses_of_scorer(scorer: str, scores: Manifest) -> tuple[str, ...]:
+def uses_of_scorer(scorer: str, scores: Manifest | None) -> tuple[str, ...]:
     """What else this CLIP did to the pictures that it now judges; where the scores do not say, it is taken to have."""
     own = identity_of(scorer)
     uses = []
-    if scores.config.get("scorer", own) == own:
+    if scores is not None and scores.config.get("scorer", own) == own:
         uses.append("scored the training pictures")
     if own == identity_of("sample"):
         uses.append("conditioned the sample experts with its text tower")

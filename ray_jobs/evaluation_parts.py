@@ -10,7 +10,7 @@ import io
 import json
 from collections import defaultdict
 from dataclasses import asdict, dataclass, replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,9 @@ MEASURED = pa.schema(
 """``reason``: why a row was not measured; of a generated row without a picture, the reason that generation gave. The
 reference has no prompts."""
 
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+FOLDER_PART_ROWS = 64
+
 Details = dict[str, list[dict[str, Any]]]
 
 
@@ -74,8 +77,8 @@ class GeneratedWorker:
         """Load the networks once."""
         config = setup.config
         assert isinstance(config, EvaluateImages)
-        self.store, self.inputs, self.prefix = setup.store, setup.inputs, setup.prefix
-        networks = load_networks(config, setup.inputs["scores"], torch_device(config.runtime))
+        self.store, self.inputs, self.prefix, self.config = setup.store, setup.inputs, setup.prefix, config
+        networks = load_networks(config, setup.inputs.get("scores"), torch_device(config.runtime))
         self.passing = self.make_pass(networks)
 
     def make_pass(self, networks: Networks) -> EvaluationPass:
@@ -131,6 +134,17 @@ class ReferenceWorker(GeneratedWorker):
         return self.measure(part, rows, pictures)
 
 
+class FolderReferenceWorker(ReferenceWorker):
+    """Measures the reference pictures of one part of a folder's list, as they are."""
+
+    def __call__(self, part: str) -> PartContent:
+        """The listed files; one that is no picture is a row with a reason."""
+        config = self.config
+        rows = [dict(row) for row in self.chosen[part]]
+        pictures = [_decode(row, (Path(config.reference) / row["key"]).read_bytes()) for row in rows]
+        return self.measure(part, rows, pictures)
+
+
 def _decode(row: dict[str, Any], data: bytes, crop: dict[str, Any] | None = None) -> UInt8Image | None:
     """The picture as (H, W, 3); where it cannot be had, None, and the row says why."""
     try:
@@ -149,10 +163,15 @@ def measure_generated(context: JobContext[EvaluateImages]) -> Side:
 
 
 def measure_reference(context: JobContext[EvaluateImages], networks: Networks) -> Side:
-    """The reference, from the store if these networks have seen these pictures before."""
-    details = choose_reference(context)
+    """The reference, from the store if these networks have seen these pictures before; nothing where none is asked for."""
+    reference = context.config.reference
+    if reference == "none":
+        return Side(MEASURED.empty_table(), {}, 0, "none")
+    from_folder = reference != REFERENCE
+    details = list_folder(Path(reference), context.config.num_reference) if from_folder else choose_reference(context)
+    images = context.config.decisive()["reference"] if from_folder else context.input("images").digest
     material = {
-        "images": context.input("images").digest,
+        "images": images,
         "chosen": details,
         "networks": {name: asdict(card) for name, card in networks.cards.items()},
         "metrics": sorted({metric.extractor for metric in networks.reference_metrics}),
@@ -161,7 +180,7 @@ def measure_reference(context: JobContext[EvaluateImages], networks: Networks) -
     }
     content = hashlib.sha256(json.dumps(material, sort_keys=True).encode()).hexdigest()
     own = replace(context, plan=replace(context.plan, key=f"reference-{content[:24]}"), device_seconds=0.0)
-    found = _measure(own, sorted(details), ReferenceWorker, details)
+    found = _measure(own, sorted(details), FolderReferenceWorker if from_folder else ReferenceWorker, details)
     context.device_seconds += own.device_seconds
     return replace(found, content=content)
 
@@ -175,6 +194,26 @@ def choose_reference(context: JobContext[EvaluateImages]) -> Details:
     for row in kept[: context.config.num_reference]:
         details[f"reference-{row.pop('image_part')}"].append(row)
     return dict(details)
+
+
+def list_folder(folder: Path, num_reference: int) -> Details:
+    """The pictures of a folder by planned part, in the order of their names' hashes. ValueError where there are none."""
+    names = [
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES
+    ]
+    if not names:
+        suffixes = ", ".join(PICTURE_SUFFIXES)
+        raise ValueError(
+            f"evaluate_images.reference = {str(folder)!r}: no picture; accepted is a folder with {suffixes}"
+        )
+    chosen = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())[:num_reference]
+    cuts = range(0, len(chosen), FOLDER_PART_ROWS)
+    return {
+        f"reference-{start // FOLDER_PART_ROWS:05d}.parquet": [
+            {"key": name} for name in chosen[start:][:FOLDER_PART_ROWS]
+        ]
+        for start in cuts
+    }
 
 
 def _measure(

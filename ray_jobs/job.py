@@ -136,13 +136,14 @@ def plan_job(name: str, settings: Mapping[str, Any], references: Mapping[str, st
         raise ValueError(f"job: {name!r} is unknown; accepted are {', '.join(JOBS)}")
     job = JOBS[name]
     collected = {input_name for input_name in references if artifact_of(input_name) == job.collects}
-    stray = set(references) - {*job.takes, *job.optional, *collected}
+    named = {input_name for input_name in references if artifact_of(input_name) in job.finds}
+    stray = set(references) - {*job.takes, *job.optional, *collected, *named}
     if stray:
         raise ValueError(f"input: {name} takes {', '.join(job.takes) or 'nothing'}, not {', '.join(sorted(stray))}")
     config = CONFIGS[name].model_validate(dict(settings))
     versions = Versions(store)
     inputs: dict[str, Manifest] = {}
-    for input_name in (*job.takes, *config.wanted_inputs(job.optional), *sorted(collected)):
+    for input_name in (*job.takes, *config.wanted_inputs(job.optional), *sorted(collected | named)):
         artifact = artifact_of(input_name)
         found = versions.resolve(references.get(input_name, artifact))
         if found.artifact != artifact:
@@ -151,6 +152,8 @@ def plan_job(name: str, settings: Mapping[str, Any], references: Mapping[str, st
     if job.collects and not collected:
         nights = versions.newest_of_nights(job.collects)
         inputs |= {f"{night}:{job.collects}": found for night, found in nights.items()}
+    if job.finds and not named:
+        inputs |= config.found_inputs(versions, inputs)
     digests = {artifact: manifest.digest for artifact, manifest in inputs.items()}
     return JobPlan(job, config, inputs, key_of(name, job.code_version, config.decisive(), digests))
 

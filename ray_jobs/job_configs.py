@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ray_jobs.comparison_configs import RegisterPictures, SweepStyles
+from ray_jobs.comparison_configs import PublishDashboard, RegisterPictures, SweepStyles
 from ray_jobs.config_model import (
     PREFIXES,
     SAMPLE_MODELS,
@@ -29,6 +29,7 @@ __all__ = [
     "SAMPLE_MODELS",
     "GenerateImages",
     "JobConfig",
+    "PublishDashboard",
     "RegisterPictures",
     "RegisterPrompts",
     "Runtime",
@@ -202,13 +203,23 @@ class EvaluateImages(JobConfig):
     mobilenet_weights: str | None = Field(None, description="safetensors file of MobileNetV2 in int8")
     dinov2: str | None = Field(None, description="DINOv2 folder in transformers' format, for FD-DINOv2")
     classes: tuple[str, ...] = Field(SCENE_CLASSES, description="what the scorer tells apart for the inception score")
-    num_reference: int = Field(2000, ge=2, description="kept pictures of the training set to compare with")
+    reference: str = Field(
+        "training_set",
+        description="what the pictures are held against: 'training_set', a folder of pictures, or 'none' for the metrics "
+        "that need no reference",
+    )
+    num_reference: int = Field(2000, ge=2, description="kept pictures of the reference to compare with")
     seed: int = 0
 
     def paths(self) -> Iterable[str]:
-        """Weights decide by content."""
+        """Weights decide by content, and so does a folder of reference pictures."""
         heads = ("aesthetic_head", "cartoon_head")
-        return ("scorer", *heads, "chinese_scorer", "inception_weights", "mobilenet_weights", "dinov2")
+        folder = () if self.reference in ("training_set", "none") else ("reference",)
+        return ("scorer", *heads, "chinese_scorer", "inception_weights", "mobilenet_weights", "dinov2", *folder)
+
+    def wanted_inputs(self, optional: tuple[str, ...]) -> tuple[str, ...]:
+        """The training set with its pictures, where that is the reference."""
+        return optional if self.reference == "training_set" else ()
 
 
 class CompareModels(JobConfig):
@@ -257,14 +268,6 @@ class WriteHistory(JobConfig):
     @classmethod
     def _check_baseline(cls, value: str | None) -> str | None:
         return None if value is None else in_utc(value)
-
-
-class PublishDashboard(JobConfig):
-    """What the site shows."""
-
-    title: str = "PanGu-Draw sample"
-    num_pictures: int = Field(48, ge=1, le=1000)
-    thumbnail_px: int = Field(192, ge=32, le=1024)
 
 
 CONFIGS: dict[str, type[JobConfig]] = {

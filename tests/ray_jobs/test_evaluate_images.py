@@ -117,7 +117,9 @@ def in_process(monkeypatch):
 
 
 def load_once(config, scores, device):
-    return _load(config.model_dump_json(exclude={"num_reference"}), scores.key)[0](config, scores, device)
+    return _load(config.model_dump_json(exclude={"num_reference"}), scores.key if scores else "")[0](
+        config, scores, device
+    )
 
 
 @cache
@@ -230,3 +232,37 @@ def test_only_the_scorer_that_chose_the_training_pictures_is_called_partial(tmp_
     )
     assert evaluation_networks.uses_of_scorer(other.config["scorer"], scores) == ()
     assert evaluation_networks.uses_of_scorer(other.config["scorer"], other) == ("scored the training pictures",)
+
+
+def test_a_folder_is_a_reference_and_its_content_decides_the_key(tmp_path):
+    store, folder = Store(str(tmp_path / "store")), tmp_path / "reference" / "deep"
+    commit_night(store, 1, 100)
+    folder.mkdir(parents=True)
+    for index in range(NUM_STORED):
+        (folder / f"{index}.png").write_bytes(picture(index))
+    (folder / "broken.png").write_bytes(b"no picture at all")
+    (folder / "notes.txt").write_text("not a picture")
+    found = evaluate(store, reference=str(folder.parent))
+    assert (found.facts["reference"], found.facts["reference_left_out"]) == (NUM_STORED, {"unknown_format": 1})
+    assert set(found.inputs) == {"generated_images"} and "kid" in read_rows(store, found)["metric"].to_pylist()
+    again = evaluate(store, reference=str(folder.parent), seed=1)
+    assert again.facts["reference_parts_read"] == 0, "the reference is known by its content"
+    (folder / "one more.png").write_bytes(picture(99))
+    settings = job_settings("evaluate_images", "sample", {"reference": str(folder.parent)})
+    assert plan_job("evaluate_images", settings, {}, store).key != found.key
+
+
+def test_without_a_reference_only_what_needs_none_is_measured(tmp_path):
+    store = Store(str(tmp_path / "store"))
+    commit_night(store, 1, 100)
+    found = evaluate(store, reference="none")
+    metrics = set(read_rows(store, found)["metric"].to_pylist())
+    assert metrics >= {"clip_score", "inception_score", "aesthetic", "cartoon_rate"}
+    assert not metrics & {"kid", "frechet_distance", "cmmd"} and found.facts["reference"] == 0
+
+
+def test_a_folder_without_pictures_is_refused(tmp_path):
+    store = Store(str(tmp_path / "store"))
+    commit_night(store, 1, 100)
+    with pytest.raises(ValueError, match="no picture; accepted is a folder with"):
+        evaluate(store, reference=str(tmp_path))

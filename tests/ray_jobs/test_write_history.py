@@ -106,7 +106,9 @@ def test_the_planted_night_and_no_other_is_flagged_on_table_and_trend(models, tm
     assert found.facts["alarms"] == [" ".join(raised[0])]
     watched = {row["metric"] for row in rows if row["num_nights"] is not None}
     assert watched == {"kid", "clip_score"}, "a number without an interval is not decided on"
-    points = tuple(history_point(row["night"], row) for row in rows if row["stratum"] == "all")
+    labels = {row["night"]: row["night"] for row in rows}
+    lines = {(row["night"], row["model"]): row["model"] for row in rows}
+    points = tuple(history_point(row, labels, lines) for row in rows if row["stratum"] == "all")
     assert [point.label for point in points if point.is_alarm] == [night_of(PLANTED)]
     alarms = tuple(row for row in map(alarm_row, rows) if row is not None)
     content = SiteContent("t", "sample", "now", (), history=points, alarms=alarms)

@@ -97,6 +97,8 @@ def _environment() -> Environment:
         sweep_charts=trends.sweep_charts,
         night_table=trends.night_table,
         night_link=trends.night_link,
+        title_of=trends.title_of,
+        mark_warnings=views.mark_warnings,
         role_tones=views.ROLE_TONES,
         style_tones=views.STYLE_TONES,
     )

@@ -195,5 +195,5 @@ def sweep_charts(sweep: StyleSweep) -> list[Trend]:
         chart = line_chart(
             [line], title=f"{title} along {sweep.style}", x_name=f"s_{sweep.style}", ticks=ticks, markers=True
         )
-        charts.append(Trend(title, curve.extractor, (), chart, curve.note))
+        charts.append(Trend(title, curve.extractor, (), chart))
     return charts

@@ -31,6 +31,7 @@ METRIC_NAMES = {
     "cmmd": ("CMMD", "As KID, with a Gaussian kernel on CLIP features", "lower is better"),
     "fd_dinov2": ("FD-DINOv2", "Frechet distance to the reference images on DINOv2 features", "lower is better"),
     "cn_clip_score": ("CN-CLIP score", "Agreement of image and Chinese prompt, 0 to 100", "higher is better"),
+    "cartoon_probability": ("Cartoon probability", "Mean of what the classifier gives", "as asked for"),
     "cartoon_rate": ("Cartoon rate", "Share of images that the classifier calls cartoons", "as asked for"),
 }
 
