@@ -70,6 +70,15 @@ ARTIFACTS = {
         Artifact("metrics", "one row per metric and stratum, with its interval"),
         Artifact("nights", "one row per model, metric and stratum of one night, with what was decided on it"),
         Artifact("history", "one row per night, model, metric and stratum, with its alarm"),
+        Artifact("pairs", "one row per annotated pair: short and enriched prompt, or what is wrong with it"),
+        Artifact("enhancer_sft", "a causal language model, fine-tuned on the pairs"),
+        Artifact(
+            "raft_rounds",
+            "one row per candidate of every round: text, picture, rewards; and the held-out ones",
+            frozenset({"image", "expand_s", "draw_s", "score_s"}),
+        ),
+        Artifact("enhancer", "the language model that enhances prompts"),
+        Artifact("enhancement_site", "the static site about one run of RAFT"),
         Artifact("dashboard", "the static site"),
     )
 }
@@ -99,7 +108,8 @@ JOBS = {
             ("prompts",),
             "generated_images",
             "structure steps, then texture steps",
-            optional=("experts",),
+            code_version=2,
+            optional=("experts", "enhancer"),
         ),
         Job(
             "register_pictures", ("prompts",), "generated_images", "takes in pictures that another model made of a list"
@@ -119,6 +129,17 @@ JOBS = {
             code_version=3,
             optional=("training_set", "images", "scores"),
         ),
+        Job("register_pairs", (), "pairs", "reads and checks annotated pairs"),
+        Job("train_enhancer", ("pairs",), "enhancer_sft", "supervised fine-tuning on the pairs"),
+        Job(
+            "raft_enhancer",
+            ("enhancer_sft",),
+            "raft_rounds",
+            "expansions, pictures, rewards, fine-tuning on the best, held-out figures; again",
+            optional=("experts", "pairs", "enhancer"),
+        ),
+        Job("publish_enhancement", ("raft_rounds",), "enhancement_site", "pictures before and after, curves by round"),
+        Job("publish_enhancer", ("enhancer_sft", "raft_rounds"), "enhancer", "the best round, candidate if it wins"),
         Job(
             "compare_models",
             ("champion:metrics", "candidate:metrics"),

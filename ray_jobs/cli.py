@@ -11,6 +11,7 @@ from rich.console import Console
 
 from ray_jobs.artifacts import artifact_of
 from ray_jobs.config import job_settings, parse_assignments
+from ray_jobs.enhance_prompt import enhance
 from ray_jobs.errors import JobError
 from ray_jobs.fit_style_classifier import fit_style
 from ray_jobs.store import STORE_VARIABLE, Store
@@ -142,6 +143,7 @@ def promote(
 
 
 app.command("fit-style")(fit_style)
+app.command("enhance")(enhance)
 
 
 def _register_platform_commands() -> None:

@@ -39,12 +39,13 @@ class GenerateWorker:
         stored = read_plan(setup.store, setup.prefix)
         assert stored is not None
         self.plan = {part.name: part for part in _PARTS.validate_python(stored["details"])}
-        self.maker = ImageMaker(setup.store, setup.config, setup.inputs.get("experts"))
+        self.maker = ImageMaker(setup.store, setup.config, setup.inputs.get("experts"), setup.inputs.get("enhancer"))
 
     def __call__(self, part: str) -> PartContent:
         """All rows of a planned part."""
         planned = rows_of_part(self.store, self.prompts, self.config, self.plan[part])
         rows = [self.maker.begin_row(prompt, index) for prompt, index in planned]
+        self.maker.enhance(rows)
         self.maker.fill(rows)
         beside = {}
         if self.config.container == "webdataset" and any(row["image"] for row in rows):

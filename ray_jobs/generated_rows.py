@@ -13,6 +13,7 @@ GENERATED = pa.schema(
         pa.field("sample_index", pa.int32()),
         pa.field("seed", pa.int64()),
         pa.field("prompt", pa.string()),
+        pa.field("enhanced_prompt", pa.string()),
         pa.field("negative", pa.string()),
         pa.field("language", pa.string()),
         pa.field("bucket", pa.int32()),
@@ -30,8 +31,9 @@ GENERATED = pa.schema(
         pa.field("reason", pa.string()),
     ]
 )
-"""``image_sha256`` is of the pixels that were encoded, watermark and all; ``encoded_sha256`` of the file before it was
-signed; ``experts`` is the digest of the model; ``filter_scores`` is JSON."""
+"""``prompt`` is what was asked for, ``enhanced_prompt`` what was drawn in its place, if anything. ``image_sha256`` is of
+the pixels that were encoded, watermark and all; ``encoded_sha256`` of the file before it was signed; ``experts`` is the
+digest of the model; ``filter_scores`` is JSON."""
 
 _CARRIED = (
     "prompt_id",

@@ -141,6 +141,9 @@ class GenerateImages(JobConfig):
     size: str | None = Field(
         None, pattern=r"[1-9]\d*x[1-9]\d*", description="WIDTHxHEIGHT of plain models, where a prompt names none"
     )
+    enhance: str | None = Field(
+        None, description="'enhancer' for the published one; else a language model's folder, or hub id@revision"
+    )
     samples_per_prompt: int = Field(1, ge=1)
     run_seed: int = Field(0, ge=0)
     batch_size: int = Field(16, ge=1, description="rows of one padded batch; part of the key, since shapes decide bits")
@@ -162,11 +165,13 @@ class GenerateImages(JobConfig):
 
     def paths(self) -> Iterable[str]:
         """A model's content decides, not where it stands."""
-        return () if self.model == "experts" else ("model",)
+        named = {"model": self.model not in ("experts",), "enhance": self.enhance not in (None, "enhancer")}
+        return tuple(name for name, is_path in named.items() if is_path)
 
     def wanted_inputs(self, optional: tuple[str, ...]) -> tuple[str, ...]:
-        """The published pair, unless another model is named."""
-        return optional if self.model == "experts" else ()
+        """The published pair, unless another model is named; the published enhancer, where prompts go through it."""
+        wanted = {"experts": self.model == "experts", "enhancer": self.enhance == "enhancer"}
+        return tuple(name for name in optional if wanted[name])
 
     def decisive(self) -> dict[str, Any]:
         """As of every job; of certificates and weights the content, and nothing of what decides no row."""
@@ -174,6 +179,8 @@ class GenerateImages(JobConfig):
         for name in ("images_per_part", "max_failed_share", "offload_inactive_expert", "budget"):
             del fields[name]
         del fields["mark"]["c2pa_private_key"]
+        if self.enhance is None:
+            del fields["enhance"]
         for table, name in (("mark", "c2pa_certificate"), ("output_filter", "weights")):
             path = fields[table][name]
             if path and Path(path).exists():

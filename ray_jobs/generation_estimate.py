@@ -209,7 +209,7 @@ def time_probe(
     from ray_jobs.part_runner import limit_threads
 
     started = time.monotonic()
-    maker = ImageMaker(store, config, inputs.get("experts"))
+    maker = ImageMaker(store, config, inputs.get("experts"), inputs.get("enhancer"))
     limit_threads(config.runtime)
     few = part.model_copy(update={"count": min(part.count, config.batch_size)})
     chosen = list(rows_of_part(store, inputs["prompts"], config, few))
@@ -218,6 +218,7 @@ def time_probe(
     for steps in (PROBE_STEPS[0], *PROBE_STEPS):  # the first is to warm up
         rows = [maker.begin_row(prompt, index) for prompt, index in chosen]
         began = time.monotonic()
+        maker.enhance(rows)
         maker.fill(rows, steps=steps)
         seconds[steps] = time.monotonic() - began
     made = [row for row in rows if row["image"] is not None]

@@ -13,6 +13,7 @@ from pangu.provenance import MarkingError
 from ray_jobs.errors import JobError
 from ray_jobs.folder_versions import fetch_version
 from ray_jobs.generated_rows import begin_row
+from ray_jobs.generation_enhancer import enhance_rows, load_enhancer
 from ray_jobs.generation_marks import make_marker, model_digest
 from ray_jobs.generation_plan import SQUARE_BUCKET
 from ray_jobs.job_configs import GenerateImages
@@ -52,9 +53,12 @@ def size_of(text: str) -> tuple[int, int]:
 class ImageMaker:
     """Model, filter and marker, loaded once."""
 
-    def __init__(self, store: Store, config: GenerateImages, experts: Manifest | None) -> None:
-        """experts: the published pair, or None where the config names another model."""
+    def __init__(
+        self, store: Store, config: GenerateImages, experts: Manifest | None, enhancer: Manifest | None = None
+    ) -> None:
+        """experts: the published pair, or None where the config names another model; enhancer: alike."""
         self.config = config
+        self.enhancer = load_enhancer(store, config, enhancer)
         self.model_digest = model_digest(config, experts)
         self.marker = make_marker(config, self.model_digest)
         self.filter: OutputFilter | None = None
@@ -86,6 +90,11 @@ class ImageMaker:
         elif bucket is None:
             bucket = SQUARE_BUCKET
         return {"bucket": bucket, "reason": reason, "size": None}
+
+    def enhance(self, rows: list[dict[str, Any]]) -> None:
+        """Where the config asks for it, put beside each prompt what is drawn in its place; one refused gets its reason."""
+        if self.enhancer is not None:
+            enhance_rows(self.enhancer, rows)
 
     def fill(self, rows: list[dict[str, Any]], steps: int | None = None) -> None:
         """Give every row its picture, or its reason; those that have a reason keep it. steps: instead of the config's.
@@ -125,7 +134,7 @@ class ImageMaker:
         return GenerationRequest.model_validate(
             {
                 "key": row["key"],
-                "prompt": row["prompt"],
+                "prompt": row["enhanced_prompt"] or row["prompt"],
                 "negative": row["negative"] or "",
                 "seed": row["seed"],
                 "steps": steps or config.steps,

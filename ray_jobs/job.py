@@ -73,14 +73,16 @@ class JobContext(Generic[Config]):
         """An input version by artifact name."""
         return self.plan.inputs[artifact]
 
-    def commit_parts(self, summaries: list[PartSummary], facts: dict[str, Any] | None = None) -> Manifest:
-        """Commit a version of Parquet parts."""
+    def commit_parts(
+        self, summaries: list[PartSummary], facts: dict[str, Any] | None = None, folder: str = "parts"
+    ) -> Manifest:
+        """Commit a version of Parquet parts. folder: below the version's, in which the parts' names stand."""
         summaries = sorted(summaries, key=lambda summary: summary.part.name)
         digest = RowDigest()
         for summary in summaries:
             digest.merge(summary.digest)
         counts = merge_counts([summary.counts for summary in summaries])
-        return self._commit(digest.hexdigest(), tuple(s.part for s in summaries), "parts", counts, facts or {})
+        return self._commit(digest.hexdigest(), tuple(s.part for s in summaries), folder, counts, facts or {})
 
     def commit_folder(self, folder: Path, facts: dict[str, Any] | None = None) -> Manifest:
         """Store every file of a local folder and commit them as one version."""
@@ -145,9 +147,10 @@ def plan_job(name: str, settings: Mapping[str, Any], references: Mapping[str, st
     inputs: dict[str, Manifest] = {}
     for input_name in (*job.takes, *config.wanted_inputs(job.optional), *sorted(collected | named)):
         artifact = artifact_of(input_name)
-        found = versions.resolve(references.get(input_name, artifact))
+        reference = references.get(input_name, config.reference_of(artifact))
+        found = versions.resolve(reference)
         if found.artifact != artifact:
-            raise UnknownVersion(f"input {input_name}: {references[input_name]} is a version of {found.artifact}")
+            raise UnknownVersion(f"input {input_name}: {reference} is a version of {found.artifact}")
         inputs[input_name] = found
     if job.collects and not collected:
         nights = versions.newest_of_nights(job.collects)

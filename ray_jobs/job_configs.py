@@ -19,6 +19,7 @@ from ray_jobs.config_model import (
     digest_of_path,
     model_folder,
 )
+from ray_jobs.enhancer_configs import ENHANCER_CONFIGS
 from ray_jobs.generation_configs import PROMPT_SETS, GenerateImages, RegisterPrompts
 from ray_jobs.moments import in_utc
 
@@ -270,7 +271,7 @@ class WriteHistory(JobConfig):
         return None if value is None else in_utc(value)
 
 
-CONFIGS: dict[str, type[JobConfig]] = {
+CONFIGS: dict[str, type[JobConfig]] = ENHANCER_CONFIGS | {
     "register_url_list": RegisterUrlList,
     "download_images": DownloadImages,
     "score_images": ScoreImages,

@@ -13,6 +13,8 @@ KILL_POINTS = (
     "part.after_create",
     "files.before_create",
     "files.after_create",
+    "model.before_create",
+    "model.after_create",
     "manifest.before_create",
     "manifest.after_create",
     "log.after_append",

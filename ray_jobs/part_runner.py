@@ -48,22 +48,25 @@ def run_parts(
     worker: type[Any],
     unit: str = "parts",
     details: Mapping[str, Any] | None = None,
+    prefix: str | None = None,
 ) -> list[PartSummary]:
     """Do every part that is not stored yet and give the summaries of all, in part order.
 
     details: stored with the plan, for workers that must know more of a part than its name (see `read_plan`).
+    prefix: where plan and parts stand, for jobs of several phases; the version's own folder where None.
     """
-    _write_plan(context, parts, details)
-    stored = {name.rsplit("/", 1)[1] for name in context.store.names(f"{context.prefix}/parts")}
+    prefix = prefix or context.prefix
+    _write_plan(context, prefix, parts, details)
+    stored = {name.rsplit("/", 1)[1] for name in context.store.names(f"{prefix}/parts")}
     missing = [part for part in parts if part not in stored]
     rows_done = 0
-    summaries = [read_summary(context.store, context.prefix, part) for part in parts if part in stored]
+    summaries = [read_summary(context.store, prefix, part) for part in parts if part in stored]
     context.progress.report(len(summaries), len(parts), unit)
     if missing:
-        for line in _schedule(context, missing, worker):
+        for line in _schedule(context, missing, worker, prefix):
             context.device_seconds += line["seconds"]
             rows_done += line["rows"]
-            summaries.append(read_summary(context.store, context.prefix, line["part"]))
+            summaries.append(read_summary(context.store, prefix, line["part"]))
             context.progress.report(len(summaries), len(parts), unit, rows=rows_done)
     return sorted(summaries, key=lambda summary: summary.part.name)
 
@@ -77,9 +80,9 @@ def read_plan(store: Store, prefix: str) -> dict[str, Any] | None:
     return found
 
 
-def _write_plan(context: JobContext[Any], parts: Sequence[str], details: Mapping[str, Any] | None) -> None:
+def _write_plan(context: JobContext[Any], prefix: str, parts: Sequence[str], details: Mapping[str, Any] | None) -> None:
     """Fix the plan before any work; a resumed run must find the same one."""
-    name = f"{context.prefix}/plan.json"
+    name = f"{prefix}/plan.json"
     fields = {"job": context.plan.job.name, "parts": list(parts)} | ({"details": details} if details else {})
     plan = json.dumps(fields).encode()
     kill_point("plan.before_create")
@@ -91,9 +94,9 @@ def _write_plan(context: JobContext[Any], parts: Sequence[str], details: Mapping
     kill_point("plan.after_create")
 
 
-def _schedule(context: JobContext[Any], missing: list[str], worker: type[Any]) -> Iterator[dict[str, Any]]:
-    setup = WorkerSetup(context.store, context.config, dict(context.plan.inputs), context.prefix)
-    dataset = _over_parts(context, missing, _PartTask, (setup, worker, context.prefix, context.artifact))
+def _schedule(context: JobContext[Any], missing: list[str], worker: type[Any], prefix: str) -> Iterator[dict[str, Any]]:
+    setup = WorkerSetup(context.store, context.config, dict(context.plan.inputs), prefix)
+    dataset = _over_parts(context, missing, _PartTask, (setup, worker, prefix, context.artifact))
     for row in dataset.iter_rows():
         yield json.loads(row["line"])
 

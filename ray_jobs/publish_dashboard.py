@@ -11,6 +11,7 @@ from pangu.evaluation.dashboard.site import write_site
 from pangu.evaluation.metrics import MetricRow
 from ray_jobs import dashboard_pages
 from ray_jobs.artifacts import artifact_of
+from ray_jobs.enhancement_page import enhancement_content
 from ray_jobs.errors import JobError
 from ray_jobs.job import JobContext
 from ray_jobs.job_configs import PublishDashboard
@@ -70,6 +71,7 @@ def build_content(context: JobContext[PublishDashboard]) -> SiteContent:
         sweeps=tuple(
             sweep for version in inputs_of(context, "style_sweep").values() for sweep in sweeps_of(store, version)
         ),
+        enhancement=enhancement_content(store, found["raft_rounds"]) if "raft_rounds" in found else None,
         notices=(notice,) if provisional else (),
         platform_version=metrics.code,
         total_seconds=sum(version.seconds for version in found.values()),

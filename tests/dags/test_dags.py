@@ -19,6 +19,7 @@ SCHEDULED_BY = {
     "generate_images": {"experts"},
     "evaluate_nightly": {"generated_images"},
     "sweep_styles": set(),
+    "train_enhancer": set(),
 }
 LAST_GIVES = {
     "rebuild_dataset": "training_set",
@@ -26,6 +27,7 @@ LAST_GIVES = {
     "generate_images": "generated_images",
     "evaluate_nightly": "dashboard",
     "sweep_styles": "style_sweep",
+    "train_enhancer": "enhancer",
 }
 HEAVY = ("torch", "ray", "pyarrow", "diffusers", "transformers", "open_clip", "img2dataset", "pandas", "s3fs")
 MOST_SECONDS = 2.0

@@ -130,9 +130,9 @@ def job(tmp_path, tiny_base, generator, monkeypatch):
 
     monkeypatch.setattr(generation_worker, "load_model", lambda store, config, experts: copy.copy(generator))
 
-    def schedule(context, missing, worker):
-        setup = WorkerSetup(context.store, context.config, dict(context.plan.inputs), context.prefix)
-        task = part_runner._PartTask(setup, worker, context.prefix, context.artifact)
+    def schedule(context, missing, worker, prefix):
+        setup = WorkerSetup(context.store, context.config, dict(context.plan.inputs), prefix)
+        task = part_runner._PartTask(setup, worker, prefix, context.artifact)
         for part in missing:
             for line in task({"part": [part]})["line"]:
                 yield json.loads(line)

@@ -33,6 +33,7 @@ pytestmark = pytest.mark.ray
 DRIVER_POINTS = tuple(p for p in KILL_POINTS if p.startswith(("plan.", "manifest.", "log.")))
 WORKER_POINTS = tuple(p for p in KILL_POINTS if p.startswith("part."))
 FOLDER_POINTS = tuple(p for p in KILL_POINTS if p.startswith("files."))
+ROUND_POINTS = tuple(p for p in KILL_POINTS if p.startswith("model."))  # exercised by test_raft_crash
 WORKERS = 2
 NUM_PROMPTS = 40
 PART_S = 0.15  # long enough to be killed in
@@ -184,7 +185,7 @@ def begun(store):
 
 @pytest.mark.reliability(1)
 def test_every_kill_point_is_exercised():
-    assert sorted(DRIVER_POINTS + WORKER_POINTS + FOLDER_POINTS) == sorted(KILL_POINTS)
+    assert sorted(DRIVER_POINTS + WORKER_POINTS + FOLDER_POINTS + ROUND_POINTS) == sorted(KILL_POINTS)
 
 
 @pytest.mark.reliability(1)

@@ -7,6 +7,7 @@ is ever used as a link, an attribute name or a style.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pangu.evaluation.dashboard.enhancement import EnhancementContent
 from pangu.evaluation.metrics import MetricRow
 from pangu.evaluation.regression import AlarmRow
 
@@ -292,6 +293,7 @@ class SiteContent:
     over_time: tuple[PictureTable, ...] = ()
     side_by_side: tuple[PictureTable, ...] = ()
     sweeps: tuple[StyleSweep, ...] = ()
+    enhancement: EnhancementContent | None = None
     notices: tuple[str, ...] = ()
     platform_version: str = ""
     total_seconds: float = 0.0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pangu.evaluation.dashboard import charts, numbers, trends, views
+from pangu.evaluation.dashboard import charts, enhancement, numbers, trends, views
 from pangu.evaluation.dashboard.content import SiteContent
 from pangu.evaluation.dashboard.prometheus import metrics_text
 from pangu.evaluation.dashboard.thumbnails import Thumbnails
@@ -19,6 +19,7 @@ PAGES = (
     ("evaluation.html", "Evaluation"),
     ("compare.html", "Side by side"),
     ("styles.html", "Styles"),
+    ("enhancement.html", "Prompts"),
     ("provenance.html", "Provenance"),
 )
 
@@ -58,6 +59,7 @@ def navigation(content: SiteContent) -> list[tuple[str, str]]:
         "training.html": content.training is None,
         "compare.html": not (content.side_by_side or content.over_time),
         "styles.html": not content.sweeps,
+        "enhancement.html": content.enhancement is None,
     }
     return [(name, title) for name, title in PAGES if not empty.get(name, False)]
 
@@ -96,6 +98,8 @@ def _environment() -> Environment:
         strata_charts=trends.strata_charts,
         sweep_charts=trends.sweep_charts,
         night_table=trends.night_table,
+        enhancement_charts=enhancement.enhancement_charts,
+        phase_shares=enhancement.phase_shares,
         night_link=trends.night_link,
         title_of=trends.title_of,
         mark_warnings=views.mark_warnings,
