@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pangu.evaluation.dashboard.content import NightPage, Picture
@@ -108,7 +108,7 @@ def night_page(store: Store, found: Measured, extremes: Extremes) -> NightPage:
         night=found.label,
         model=found.series,
         metrics=tuple(MetricRow(**{name: row[name] for name in _FIGURES}) for row in found.rows),
-        alarms=tuple(alarm for alarm in map(alarm_row, found.rows) if alarm is not None),
+        alarms=tuple(replace(row, night=found.label) for row in map(alarm_row, found.rows) if row is not None),
         lineage=tuple(describe(version) for _, version in {v.key: (a, v) for a, v in ancestors}.values()),
         facts=tuple(facts_of(found)),
         left_out=tuple(left_out(found.metrics.facts)),

@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 from pangu.evaluation.dashboard.numbers import show_number
 
 _WIDTH, _HEIGHT = 560, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 14, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 82, 16, 14, 44
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def _axes(frame: _Frame, x_name: str, ticks: Sequence[tuple[float, str]]) -> Mar
 def _tick(value: float, step: float) -> str:
     """Return a tick label with just the digits that its step needs."""
     digits = max(0, -math.floor(math.log10(step) + 1e-9))
-    return f"{value:,.{digits}f}" if digits < 5 else f"{value:.0e}"
+    return (f"{value:,.{digits}f}" if digits < 5 else f"{value:.0e}").replace("-", "−", 1)
 
 
 def _spread(low: float, high: float) -> list[float]:
