@@ -10,7 +10,8 @@ from pangu.evaluation.metrics import evaluate_states
 from ray_jobs.errors import JobError
 from ray_jobs.evaluation_cards import describe_model, describe_sets
 from ray_jobs.evaluation_networks import SCORER, load_networks
-from ray_jobs.evaluation_parts import GENERATED, LABELS, Side, measure_generated, measure_reference
+from ray_jobs.evaluation_parts import Side, measure_generated, measure_reference
+from ray_jobs.evaluation_sides import GENERATED, strata_of
 from ray_jobs.job import JobContext
 from ray_jobs.job_configs import EvaluateImages
 from ray_jobs.manifest import Manifest
@@ -56,24 +57,6 @@ def run(context: JobContext[EvaluateImages]) -> Manifest:
     facts |= describe_model(context.store, context.input(GENERATED))
     facts["picture_scores"] = store_picture_scores(context.store, context.prefix, pictures)
     return context.commit_parts([summary], facts=facts)
-
-
-def strata_of(rows: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
-    """Stratification -> key of a measured picture -> label; what every prompt set is looked at by counts as "yes".
-
-    rows: of `MEASURED` or of the picture scores.
-    """
-    found: dict[str, dict[str, str]] = {name: {} for name in LABELS}
-    for row in rows:
-        if row["reason"] is not None:
-            continue
-        for name in LABELS:
-            if row[name]:
-                found[name][row["key"]] = row[name]
-        for name in row["strata"] or ():
-            if name not in LABELS:
-                found.setdefault(name, {})[row["key"]] = "yes"
-    return found
 
 
 def facts_of(generated: Side, reference: Side) -> dict[str, Any]:

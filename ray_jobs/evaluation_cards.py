@@ -1,23 +1,26 @@
 """How both sets of an evaluation were made and read: what must be equal before two nights may be compared."""
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pangu.evaluation.set_card import SetCard, content_hash, set_card
-from ray_jobs.evaluation_networks import Networks
-from ray_jobs.evaluation_parts import GENERATED, Side
+from ray_jobs.evaluation_sides import GENERATED
 from ray_jobs.job import JobContext
 from ray_jobs.job_configs import EvaluateImages
 from ray_jobs.manifest import Manifest
 from ray_jobs.store import Store
 from ray_jobs.versions import Versions
 
+if TYPE_CHECKING:  # comparing nights needs no networks
+    from ray_jobs.evaluation_networks import Networks
+    from ray_jobs.evaluation_parts import Side
+
 _MARKS = ("metadata", "watermark", "content_credentials")
 NOT_RECORDED = "not recorded"
 
 
 def describe_sets(
-    context: JobContext[EvaluateImages], networks: Networks, generated: Side, reference: Side
+    context: JobContext[EvaluateImages], networks: "Networks", generated: "Side", reference: "Side"
 ) -> dict[str, Any]:
     """``cards``: network -> its label, the cards of both sets; ``pictures``: the hash of the generated pictures."""
     made, images = context.input(GENERATED), context.plan.inputs.get("images")

@@ -7,8 +7,8 @@ from typing import Any
 
 from pangu.evaluation.metrics import ALL
 from pangu.evaluation.regression import NightValue
-from ray_jobs.evaluate_images import strata_of
 from ray_jobs.evaluation_cards import night_card
+from ray_jobs.evaluation_sides import strata_of
 from ray_jobs.manifest import Manifest
 from ray_jobs.parts import read_rows
 from ray_jobs.picture_scores import IMAGE_METRICS, per_prompt, read_picture_scores

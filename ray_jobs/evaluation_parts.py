@@ -25,14 +25,13 @@ from pangu.evaluation.features import UInt8Image
 from pangu.evaluation.state_file import state_from_bytes, state_to_bytes
 from ray_jobs.device import torch_device
 from ray_jobs.evaluation_networks import Networks, load_networks
+from ray_jobs.evaluation_sides import GENERATED, LABELS, REFERENCE
 from ray_jobs.job import JobContext
 from ray_jobs.job_configs import EvaluateImages
 from ray_jobs.part_runner import WorkerSetup, read_plan, run_parts
 from ray_jobs.parts import PartContent, PartSummary, read_part, read_rows
 from ray_jobs.store import Store
 
-GENERATED, REFERENCE = "generated_images", "training_set"
-LABELS = ("style", "language", "bucket", "category")
 MEASURED = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),

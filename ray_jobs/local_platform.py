@@ -127,8 +127,8 @@ class LocalPlatform:
             refuse_occupied(port, name)
             say(f"starting {name}")
             start()
-        self._wait("ray", self.ray_answers, timeout_s=90)
-        self._wait("airflow", self.airflow_answers, timeout_s=180)
+        self._wait("ray", self.ray_answers, timeout_s=180)
+        self._wait("airflow", self.airflow_answers, timeout_s=480)
 
     @property
     def site_address(self) -> str:

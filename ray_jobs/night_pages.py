@@ -7,7 +7,7 @@ from typing import Any
 
 from pangu.evaluation.dashboard.content import NightPage, Picture
 from pangu.evaluation.metrics import MetricRow
-from ray_jobs.evaluation_parts import GENERATED
+from ray_jobs.evaluation_sides import GENERATED
 from ray_jobs.lineage import lineage
 from ray_jobs.manifest import Manifest
 from ray_jobs.picture_scores import read_picture_scores

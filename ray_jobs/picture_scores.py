@@ -7,17 +7,19 @@ import hashlib
 import io
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pangu.evaluation.neighbours import nearest_by_cosine
-from pangu.evaluation.partial_state import PartialState
 from ray_jobs.errors import AlreadyStored
 from ray_jobs.manifest import Manifest
 from ray_jobs.store import Store
+
+if TYPE_CHECKING:  # reading scores needs no networks
+    from pangu.evaluation.partial_state import PartialState
 
 IMAGE_METRICS = {
     "clip_score": "clip_score",
@@ -59,8 +61,8 @@ _NAME = "beside/pictures.parquet"
 
 def picture_scores(
     rows: pa.Table,
-    generated: Mapping[str, PartialState],
-    nearest_on: tuple[PartialState | None, PartialState | None],
+    generated: Mapping[str, "PartialState"],
+    nearest_on: tuple["PartialState | None", "PartialState | None"],
     cartoon_threshold: float | None,
 ) -> pa.Table:
     """The table of `PICTURE_SCORES`. rows: as measured, in key order; nearest_on: both sides' states of one network."""
@@ -86,7 +88,7 @@ def picture_scores(
     return pa.Table.from_pylist(table, schema=PICTURE_SCORES)
 
 
-def _nearest(own: PartialState | None, others: PartialState | None) -> dict[str, tuple[float, str]]:
+def _nearest(own: "PartialState | None", others: "PartialState | None") -> dict[str, tuple[float, str]]:
     if own is None or others is None or not len(own.features) or not len(others.features):
         return {}
     distances, found = nearest_by_cosine(own.features, others.features)

@@ -5,12 +5,14 @@ One row is one number that may be read alone: its note says everything that woul
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pangu.evaluation.features import ExtractorCard
-from pangu.evaluation.metric import Measurement, Metric
-from pangu.evaluation.partial_state import PartialState
+if TYPE_CHECKING:  # reading rows needs no networks
+    from pangu.evaluation.features import ExtractorCard
+    from pangu.evaluation.metric import Measurement, Metric
+    from pangu.evaluation.partial_state import PartialState
 
 ALL = "all"
 MIN_STRATUM = 8
@@ -34,9 +36,9 @@ class MetricRow:
 
 
 def evaluate_states(
-    metrics: Sequence[Metric],
-    generated: Mapping[str, PartialState],
-    reference: Mapping[str, PartialState],
+    metrics: Sequence["Metric"],
+    generated: Mapping[str, "PartialState"],
+    reference: Mapping[str, "PartialState"],
     *,
     strata: Mapping[str, Mapping[str, str]] | None = None,
     reference_strata: Mapping[str, Mapping[str, str]] | None = None,
@@ -73,7 +75,9 @@ def _members(labels: Mapping[str, str]) -> dict[str, frozenset[str]]:
     }
 
 
-def _counterpart(reference: Mapping[str, PartialState], keys: frozenset[str]) -> tuple[dict[str, PartialState], str]:
+def _counterpart(
+    reference: Mapping[str, "PartialState"], keys: frozenset[str]
+) -> tuple[dict[str, "PartialState"], str]:
     """Return the reference images of the same stratum, or all of them with a note that says so."""
     part = {slot: state.select(keys) for slot, state in reference.items()}
     if part and min(state.count for state in part.values()) >= MIN_STRATUM:
@@ -82,9 +86,9 @@ def _counterpart(reference: Mapping[str, PartialState], keys: frozenset[str]) ->
 
 
 def _rows_of(
-    metrics: Sequence[Metric],
-    generated: Mapping[str, PartialState],
-    reference: Mapping[str, PartialState],
+    metrics: Sequence["Metric"],
+    generated: Mapping[str, "PartialState"],
+    reference: Mapping[str, "PartialState"],
     *,
     stratum: str,
     note: str,
@@ -102,7 +106,7 @@ def _rows_of(
     return rows
 
 
-def _row(found: Measurement, stratum: str, card: ExtractorCard, compared: str) -> MetricRow:
+def _row(found: "Measurement", stratum: str, card: "ExtractorCard", compared: str) -> MetricRow:
     """Return one row; a model that had another part in making these images is flagged before anything else."""
     flags = [f"NOT INDEPENDENT: this model also {' and '.join(card.other_uses)}."] if card.other_uses else []
     interval = found.interval

@@ -3,8 +3,10 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
-from pangu.evaluation.features import ExtractorCard
+if TYPE_CHECKING:  # comparing cards needs no networks
+    from pangu.evaluation.features import ExtractorCard
 
 NO_MARKS = "none"
 # A generated set against its reference: the same network, reading in the same way.
@@ -33,7 +35,7 @@ class SetCard:
 
 
 def set_card(
-    card: ExtractorCard, *, image_format: str, num_images: int, seed: int, marks: str = NO_MARKS, content: str = ""
+    card: "ExtractorCard", *, image_format: str, num_images: int, seed: int, marks: str = NO_MARKS, content: str = ""
 ) -> SetCard:
     """Return the card of a set read by this extractor."""
     return SetCard(card.name, card.fingerprint, card.resize_mode, image_format, num_images, seed, marks, content)

@@ -21,6 +21,7 @@ from ray_jobs.job import JobContext, JobPlan, plan_job
 from ray_jobs.job_configs import CONFIGS
 from ray_jobs.part_runner import WorkerSetup
 from ray_jobs.parts import not_digested, read_rows, split_by_key, write_part
+from ray_jobs.picture_scores import PICTURE_SCORES, read_picture_scores
 from ray_jobs.progress import Progress
 from ray_jobs.store import Store
 
@@ -166,6 +167,28 @@ def test_every_row_is_measured_or_counted_under_its_reason(tmp_path):
         assert judged_by_scorer or row["extractor"].startswith("untrained")
     numbers = {row["metric"]: row["n"] for row in rows if row["stratum"] == "all"}
     assert set(numbers.values()) == {NUM_MADE - 1}
+
+
+def test_each_picture_keeps_the_scores_that_the_metrics_are_means_of(tmp_path):
+    stores = [build_store(tmp_path / name, size) for name, size in (("whole", 100), ("cut", 12))]
+    found = [evaluate(store) for store in stores]
+    tables = [read_picture_scores(store, version) for store, version in zip(stores, found, strict=True)]
+    assert tables[0].equals(tables[1]) and found[0].facts["picture_scores"] == found[1].facts["picture_scores"]
+    rows = tables[0].to_pylist()
+    assert tables[0].schema.equals(PICTURE_SCORES) and [row["key"] for row in rows] == sorted(r["key"] for r in rows)
+    values = {
+        row["metric"]: row["value"] for row in read_rows(stores[0], found[0]).to_pylist() if row["stratum"] == "all"
+    }
+    measured = [row for row in rows if row["reason"] is None]
+    assert len(measured) == NUM_MADE - 1 and len(rows) == NUM_MADE + 3
+    for column, metric in (("clip_score", "clip_score"), ("aesthetic", "aesthetic"), ("is_cartoon", "cartoon_rate")):
+        assert np.mean([row[column] for row in measured]) == pytest.approx(values[metric]), column
+    assert all(row["prompt_id"] and row["prompt"] and 0 <= row["reference_distance"] < 2 for row in measured)
+    assert {row["reference_key"] for row in measured} <= {f"k{index:02d}" for index in range(NUM_STORED)}
+    assert all(row["clip_score"] is None and row["reference_key"] is None for row in rows if row["reason"])
+    assert found[0].facts["model"]["name"] == "experts" and found[0].facts["generation"]["steps"] == 40
+    with pytest.raises(ValueError, match="keeps no scores of single pictures"):
+        read_picture_scores(stores[0], found[0].model_copy(update={"facts": {}}))
 
 
 @pytest.mark.reliability(2)

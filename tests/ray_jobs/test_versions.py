@@ -90,3 +90,38 @@ def test_a_part_that_is_there_already_counts_and_stays(store):
     assert other.part == first.part and other.counts == {"in": 2, "kept": 1, "too_small": 1}
     version = manifest("k", parts=[first.part])
     assert read_rows(store, version, ["key"]).to_pylist() == [{"key": "a"}, {"key": "b"}]
+
+
+@pytest.mark.reliability(11)
+def test_an_alias_is_what_it_was_at_a_moment_however_its_moves_were_recorded(store):
+    versions = Versions(store)
+    first, second, third = (versions.commit(manifest(f"k{n}", f"d{n}")) for n in (1, 2, 3))
+    with pytest.raises(UnknownVersion, match=r"prompts as of 2026-01-01T00:00:00Z: no such version"):
+        versions.as_of("prompts", "2026-01-01")
+    assert versions.as_of("prompts", "2999-01-01", "champion") == third, "an alias that never moved is the newest"
+    versions.promote(second, "champion", at="2026-11-10T03:00Z")
+    versions.promote(first, "champion", at="2026-11-01")
+    versions.promote(third, "champion", at="2999-01-01T02:00+02:00")
+    expected = {
+        "2026-11-01": first,
+        "2026-11-10T02:59:59Z": first,
+        "2026-11-10T04:00:00+01:00": second,
+        "2998-12-31T23:59:59": second,
+        "2999-01-01": third,
+    }
+    assert {moment: versions.as_of("prompts", moment, "champion") for moment in expected} == expected
+    assert versions.resolve("prompts@champion") == second, "a move of the future is not yet one"
+    with pytest.raises(UnknownVersion, match=r"the alias first moved: 2026-11-01T00:00:00Z"):
+        versions.as_of("prompts", "2026-10-31", "champion")
+    assert [move.key for move in versions.alias_moves("prompts", "champion")] == ["k1", "k2", "k3"]
+    with pytest.raises(ValueError, match=r"moment: 'tomorrow' is not ISO 8601"):
+        versions.promote(first, "champion", at="tomorrow")
+
+
+def test_before_there_was_any_version_a_night_takes_the_first(store):
+    versions = Versions(store)
+    first, second = versions.commit(manifest("k1", "d1")), versions.commit(manifest("k2", "d2"))
+    assert versions.as_of_or_first("prompts", "2020-01-01") == first
+    assert versions.as_of_or_first("prompts", "2999-01-01") == second
+    with pytest.raises(UnknownVersion, match="there are: none yet"):
+        versions.as_of_or_first("images", "2020-01-01")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pangu.evaluation import neighbours
-from pangu.evaluation.neighbours import manifold_shares
+from pangu.evaluation.neighbours import manifold_shares, nearest_by_cosine
 from pangu.torchvision_ops import declare_missing_ops
 
 
@@ -39,3 +39,17 @@ def test_a_collapsed_set_is_precise_and_covers_little():
 def test_too_few_images_have_no_manifold():
     with pytest.raises(ValueError, match="features: received 5 and 20 rows, accepted: 6 or more"):
         manifold_shares(draw(5), draw(20))
+
+
+def test_the_nearest_by_cosine_is_the_nearest_of_all_pairs(monkeypatch):
+    monkeypatch.setattr(neighbours, "_ROWS_AT_ONCE", 7)
+    generated, reference = draw(30, shift=0.3), draw(50, seed=1)
+    distances, rows = nearest_by_cosine(generated, reference)
+    for index, point in enumerate(generated.astype(np.float64)):
+        others = reference.astype(np.float64)
+        expected = 1 - others @ point / np.linalg.norm(others, axis=1) / np.linalg.norm(point)
+        assert rows[index] == expected.argmin() and distances[index] == pytest.approx(expected.min())
+    assert nearest_by_cosine(reference[:3] * 5, reference)[1].tolist() == [0, 1, 2]
+    assert nearest_by_cosine(np.zeros((1, 10)), reference)[0] == 1.0
+    with pytest.raises(ValueError, match="features: received shapes"):
+        nearest_by_cosine(generated, reference[:0])

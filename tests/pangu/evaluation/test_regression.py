@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from pangu.evaluation.night_test import detectable_shift
 from pangu.evaluation.regression import AlarmSettings, NightValue, alarm_history, regression_alarms
 from pangu.evaluation.set_card import SetCard
 
@@ -97,6 +98,65 @@ def test_pairing_by_prompt_finds_what_unpaired_nights_hide():
     assert paired.is_alarm and paired.num_pairs == 200
     blind = [dataclasses.replace(value, per_prompt=None) for value in [*nights, per_prompt(10, gap=-0.25)]]
     assert not regression_alarms(blind, night_name(10))[0].is_alarm
+
+
+PROMPTS, PAIRED_NIGHTS, RATE = 24, 8, 0.01
+PROMPT_SPREAD, OWN_NOISE = 8.0, 0.5
+NIGHT_SPREAD = OWN_NOISE / PROMPTS**0.5
+"""Prompts differ far more than a model does from night to night, half of which is each picture's own noise."""
+
+
+def paired_walk(count: int, rng: np.random.Generator, *, last: float = 0.0) -> list[NightValue]:
+    """Nights of one prompt list, the last of them shifted."""
+    prompts = rng.standard_normal(PROMPTS) * PROMPT_SPREAD
+    found = prompts + rng.standard_normal((count, PROMPTS)) * OWN_NOISE
+    found += rng.standard_normal((count, 1)) * NIGHT_SPREAD
+    found[-1] += last
+    return [
+        NightValue(f"{night:05d}", "clip_score", "all", float(row.mean()), CARD, PROMPT_SPREAD / PROMPTS**0.5, values)
+        for night, row in enumerate(found)
+        for values in [{f"p{index}": float(value) for index, value in enumerate(row)}]
+    ]
+
+
+def test_a_shift_of_the_stated_size_is_found_in_paired_nights_and_hidden_in_unpaired_ones():
+    settings, trials = AlarmSettings(RATE, window=PAIRED_NIGHTS, min_nights=PAIRED_NIGHTS), 250
+    between = (NIGHT_SPREAD**2 + OWN_NOISE**2 / PROMPTS) ** 0.5
+    shift = between * detectable_shift(false_positive_rate=RATE, num_tests=1, num_nights=PAIRED_NIGHTS, power=0.93)
+    assert shift < 0.5 * PROMPT_SPREAD / PROMPTS**0.5, "below half the standard error of a night's mean over prompts"
+    rng = np.random.default_rng(5)
+    walks = [paired_walk(PAIRED_NIGHTS + 1, rng, last=-shift) for _ in range(trials)]
+    rows = [regression_alarms(walk, walk[-1].night, settings)[0] for walk in walks]
+    assert all(row.num_pairs == PROMPTS for row in rows)
+    assert sum(row.is_alarm for row in rows) >= stats.binom.ppf(0.001, trials, 0.9)
+    blind = [[dataclasses.replace(value, per_prompt=None) for value in walk] for walk in walks[:50]]
+    assert sum(regression_alarms(walk, walk[-1].night, settings)[0].is_alarm for walk in blind) <= 5
+
+
+def test_quiet_paired_nights_alarm_as_stated():
+    settings, count = AlarmSettings(0.02, window=PAIRED_NIGHTS, min_nights=PAIRED_NIGHTS), 1_200
+    rows = alarm_history(paired_walk(count, np.random.default_rng(6)), settings)
+    decided = [row for row in rows if row.p_value is not None]
+    assert len(decided) == count - PAIRED_NIGHTS
+    # The images' own noise is a floor under the spread between nights, so alarms are at most as many as stated.
+    assert sum(row.is_alarm for row in decided) / 4 <= stats.binom.isf(0.001, count // 4, 0.02)
+
+
+def test_models_of_one_night_are_held_against_their_own_nights():
+    history = [
+        dataclasses.replace(value, model=model, value=value.value + (5.0 if model == "b" else 0.0))
+        for value in quiet_nights(9)
+        for model in ("a", "b")
+    ]
+    assert not alarms(alarm_history(history))
+    moved = [
+        dataclasses.replace(value, value=value.value - 4.0)
+        if (value.model, value.metric, value.night) == ("b", "clip_score", night_name(8))
+        else value
+        for value in history
+    ]
+    found = [row for row in alarm_history(moved) if row.is_alarm]
+    assert {(row.model, row.metric, row.night) for row in found} == {("b", "clip_score", night_name(8))}
 
 
 def test_a_missing_prompt_is_left_out_of_all_nights():
