@@ -147,9 +147,10 @@ app.command("enhance")(enhance)
 
 
 def _register_platform_commands() -> None:
-    from ray_jobs.platform_cli import register
+    from ray_jobs import platform_cli, serve_cli
 
-    register(app)
+    platform_cli.register(app)
+    serve_cli.register(app)
 
 
 def main() -> None:

@@ -116,7 +116,7 @@ class LocalPlatform:
     def start(self, say: Callable[[str], None]) -> None:
         """Start what is not running yet and wait until it answers. PlatformError says what is in the way."""
         self.home.mkdir(parents=True, exist_ok=True)
-        self._write_token()
+        write_token(self.token_file)
         for name, port, alive, start in (
             ("ray", self.ports.ray, self.ray_answers, self._start_ray),
             ("airflow", self.ports.airflow, self.airflow_answers, self._start_airflow),
@@ -219,12 +219,6 @@ class LocalPlatform:
             raise PlatformError(f"no platform was started in {home}; start one with: pangu up") from None
         return cls(home, Store(state["store"], state["options"]), Ports(**state["ports"]), state["preset"])
 
-    def _write_token(self) -> None:
-        self.token_file.parent.mkdir(parents=True, exist_ok=True)
-        if not self.token_file.exists():
-            self.token_file.touch(mode=0o600)
-            self.token_file.write_text(secrets.token_hex(32))
-
     @property
     def ray_folder(self) -> Path:
         """Ray's sessions: a folder of our own, so that no job joins another Ray of this host; short, for its sockets."""
@@ -254,6 +248,15 @@ class LocalPlatform:
                 log = self.home / "logs" / f"{name}.log"
                 raise PlatformError(f"{name} did not come up within {timeout_s:.0f} s; its log is {log}")
             time.sleep(0.5)
+
+
+def write_token(file: Path) -> Path:
+    """The file with Ray's token, readable by this user alone, made if it is not there."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if not file.exists():
+        file.touch(mode=0o600)
+        file.write_text(secrets.token_hex(32))
+    return file
 
 
 def refuse_occupied(port: int, name: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import AsyncIterator
 from dataclasses import asdict
@@ -79,7 +80,8 @@ class ModelReplica:
 
     async def state(self) -> dict[str, Any]:
         """What the queue has done so far, by name."""
-        return {**asdict(self.queue.tally), "waiting": self.queue.depth, "key": self.key}
+        facts = {"waiting": self.queue.depth, "in_hand": self.queue.in_hand, "key": self.key, "pid": os.getpid()}
+        return {**asdict(self.queue.tally), **facts}
 
     async def _follow(self) -> None:
         """Load whatever the reference comes to mean beside what is served, then let new orders go there."""

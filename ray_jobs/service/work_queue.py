@@ -95,6 +95,11 @@ class WorkQueue:
         """Orders that wait."""
         return len(self._waiting)
 
+    @property
+    def in_hand(self) -> int:
+        """Orders that wait or are being sampled."""
+        return len(self._waiting) + len(self._sampled)
+
     async def submit(self, work: Work) -> AsyncIterator[Event]:
         """Events of an order up to its end. Whoever stops listening gives the order up.
 
