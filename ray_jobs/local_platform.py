@@ -82,6 +82,7 @@ class LocalPlatform:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(self.token_file),
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_enable_metrics_collection": "false",  # its port would be open to every machine, without a token
             "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
             "OMP_NUM_THREADS": "1",
             "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1"),
@@ -227,7 +228,12 @@ class LocalPlatform:
     def _start_ray(self) -> None:
         shutil.rmtree(self.ray_folder, ignore_errors=True)
         command = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--disable-usage-stats"]
-        command += ["--node-ip-address=127.0.0.1", f"--port={free_port()}", f"--num-cpus={LOGICAL_CPUS}"]
+        command += [
+            "--node-ip-address=127.0.0.1",
+            "--no-monitor",
+            f"--port={free_port()}",
+            f"--num-cpus={LOGICAL_CPUS}",
+        ]
         command += ["--dashboard-host=127.0.0.1", f"--dashboard-port={self.ports.ray}", "--include-dashboard=true"]
         command += [f"--temp-dir={self.ray_folder}"]
         command += ["--min-worker-port=0", "--max-worker-port=0", f"--ray-client-server-port={free_port()}"]

@@ -84,6 +84,9 @@ def run(host: str, port: int, home: Path, stopped: threading.Event) -> None:
     from ray_jobs.local_platform import write_token
     from ray_jobs.serve_generation import app
 
+    os.environ.setdefault(
+        "RAY_enable_metrics_collection", "false"
+    )  # its port is open to every machine, without a token
     os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(write_token(home / "ray" / "token")))
     console = Console()
     folder = tempfile.mkdtemp(prefix="pangu-serve-ray-")

@@ -132,22 +132,16 @@ class Jobs:
             yield event
 
 
-async def entrance(scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 ASGI's own shapes
-    """The ASGI application of the replica that this process is."""
-    if scope["type"] == "lifespan":
-        for answer in ("lifespan.startup.complete", "lifespan.shutdown.complete"):
-            await receive()
-            await send({"type": answer})
-        return
-    await serve.get_replica_context().servable_object.api(scope, receive, send)
-
-
 @serve.deployment(
     max_ongoing_requests=OPEN_REQUESTS, max_queued_requests=256, ray_actor_options={"num_cpus": 0.25}, **_LASTING
 )
-@serve.ingress(entrance)
+@serve.ingress()
 class GenerationApi(Door):
     """The door's replicas."""
+
+    def __serve_build_asgi_app__(self) -> Any:  # noqa: ANN401 ASGI
+        """What Serve sends requests to."""
+        return self.api
 
 
 def build(loader: Loader, settings: ServiceSettings, fusion_loader: Loader | None = None) -> Any:  # noqa: ANN401

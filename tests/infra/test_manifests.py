@@ -161,6 +161,24 @@ def test_the_service_is_what_serve_reads_and_names_what_exists():
         assert {"secretRef": {"name": "pangu-serve-keys"}} in container(group)["envFrom"]
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "infra" / "serve").glob("*.yaml")), ids=lambda path: path.name)
+def test_a_serve_file_is_what_serve_reads_and_names_what_exists(path):
+    from ray.serve.schema import ServeDeploySchema
+
+    from ray_jobs import serve_generation
+
+    config = ServeDeploySchema.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    (application,) = config.applications
+    assert application.import_path == f"{serve_generation.__name__}:{serve_generation.app.__name__}"
+    bound = {"GenerationApi", "Jobs", "ExpertsModel", "FusionModel"}
+    assert {deployment.name for deployment in application.deployments} == bound
+    assert all(hasattr(serve_generation, name) for name in bound)
+    for name in application.runtime_env["env_vars"]:
+        assert name in serve_generation.__doc__, name
+    assert config.http_options.request_timeout_s <= serve_generation.DRAIN_S
+    assert "PANGU_API_KEYS:" not in path.read_text(encoding="utf-8"), "keys are no configuration"
+
+
 def test_one_image_and_one_ray_version_everywhere():
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     for spec in cluster_specs():

@@ -1,9 +1,23 @@
 """What the application is built with; `service` has the rest."""
 
-import pytest
+import json
 
-from ray_jobs.serve_generation import ServiceSettings, app, refuse_open_door
+import pytest
+from ray import serve
+
+from ray_jobs.serve_generation import (
+    ExpertsModel,
+    FusionModel,
+    GenerationApi,
+    Jobs,
+    ServiceSettings,
+    app,
+    build,
+    refuse_open_door,
+)
 from ray_jobs.service.callers import Keyring
+from tests.ray_jobs.service.stub_engine import StubLoader
+from tests.ray_jobs.service.stub_fusion import StubFusionLoader
 
 
 def test_settings_come_from_the_environment_within_bounds():
@@ -15,6 +29,20 @@ def test_settings_come_from_the_environment_within_bounds():
         ServiceSettings.from_environment({"PANGU_SERVE_TIMEOUT_S": "long"})
     with pytest.raises(ValueError, match="none are accepted"):
         app({"experts": "experts@1"})
+
+
+def test_its_parts_find_each_other(tmp_path):
+    """Serve's local mode: the replicas' classes in this process, their handles made by Serve."""
+    (tmp_path / "alias").write_text("one")
+    application = build(StubLoader(tmp_path / "alias", step_s=0.0), ServiceSettings(follow_s=0.0), StubFusionLoader())
+    door = serve.run(application, name="local", _local_testing_mode=True)
+    answer = door.health.remote().result(timeout_s=30)
+    assert (answer.status_code, json.loads(answer.body)["model"]) == (200, "experts@one")
+    deployments = {d.name: d for d in (GenerationApi, Jobs, ExpertsModel, FusionModel)}
+    for name, deployment in deployments.items():
+        config = deployment._deployment_config
+        assert config.max_surge_percent == 100, f"{name}: a new replica comes before an old one goes"
+        assert config.graceful_shutdown_timeout_s >= 180 and config.max_queued_requests > 0
 
 
 @pytest.mark.reliability(17)

@@ -2,7 +2,6 @@
 
 import asyncio
 
-import psutil
 import pytest
 
 from ray_jobs.service.work_queue import Limits
@@ -49,24 +48,6 @@ def test_at_four_times_its_capacity_it_answers_all_and_serves_what_it_can(port_a
     port, state = port_and_state
     load = check_overload(port, 6.0, state)
     assert load.statuses[200] >= 0.5 * CAPACITY * 6
-
-
-def served_memory_bytes():
-    """What Serve's own processes hold."""
-    names = ("ray::ServeReplica", "ray::ProxyActor")
-    return sum(p.memory_info().rss for p in psutil.process_iter() if " ".join(p.cmdline()[:1]).startswith(names))
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-@pytest.mark.reliability(14)
-def test_on_serve_it_holds_for_a_minute_and_does_not_grow(run_stub):
-    service = run_stub(LIMITS, step_s=BATCH_S)
-    asyncio.run(open_loop(service.port, per_s=4 * CAPACITY, seconds=10.0))
-    before = served_memory_bytes()
-    load = check_overload(service.port, 60.0, service.state)
-    assert load.statuses[200] >= 0.5 * CAPACITY * 60
-    assert served_memory_bytes() - before < 100 * 2**20
 
 
 def quiet_beside_noisy(port, noisy_per_s):
