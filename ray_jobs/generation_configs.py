@@ -73,7 +73,7 @@ class Marking(FrozenModel):
     """How pictures say that a model made them. The metadata is always written; these come on top of it."""
 
     system: str = Field("PanGu-Draw", min_length=1, max_length=200, description="what the metadata names as the maker")
-    watermark: Literal["none", "rivaGan"] = Field(
+    watermark: Literal["none", "pattern", "rivaGan"] = Field(
         "none", description="a mark in the pixels, for pictures of at least 256x256"
     )
     c2pa_certificate: str | None = Field(None, description="PEM chain to sign with; no C2PA manifest when absent")

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from pangu.provenance import Marker, MarkingError, OriginMark, encode_picture, read_origin
+from tests.pangu.damaged_pictures import DAMAGES
 
 MARK = OriginMark('PanGu <experts> & "quotes"', "0123abcd")
 FORMATS = ("png", "jpg", "webp")
@@ -122,13 +123,14 @@ def test_keys_that_do_not_fit_are_refused_before_the_work(tmp_path, credentials)
         ContentCredentials(certificate, key)
 
 
-@pytest.fixture(scope="module")
-def watermark():
-    pytest.importorskip("imwatermark", reason="invisible-watermark is an extra")
-    pytest.importorskip("onnxruntime", reason="onnxruntime is an extra")
+@pytest.fixture(scope="module", params=["pattern", "rivaGan"])
+def watermark(request):
     from pangu.watermark import make_watermark
 
-    return make_watermark("rivaGan")
+    if request.param == "rivaGan":
+        pytest.importorskip("imwatermark", reason="invisible-watermark is an extra")
+        pytest.importorskip("onnxruntime", reason="onnxruntime is an extra")
+    return make_watermark(request.param)
 
 
 @pytest.mark.reliability(25)
@@ -140,14 +142,7 @@ def test_the_watermark_survives_what_photographs_go_through(watermark):
     error = np.mean((marked.astype(float) - photograph) ** 2)
     assert 10 * np.log10(255**2 / error) >= 40
     assert np.array_equal(watermark.embed(photograph), marked), "equal pixels are marked equally"
-    buffer = io.BytesIO()
-    Image.fromarray(marked).save(buffer, "JPEG", quality=75)
-    damaged = {
-        "none": marked,
-        "jpeg": np.asarray(Image.open(buffer)),
-        "resize": np.asarray(Image.fromarray(marked).resize((264, 264), Image.Resampling.BICUBIC)),
-        "crop": np.ascontiguousarray(marked[9:-9, 9:-9]),
-    }
+    damaged = {"none": marked} | {name: damage(marked) for name, damage in DAMAGES.items()}
     assert [name for name, image in damaged.items() if not watermark.is_found(image)] == []
     assert not watermark.is_found(photograph)
 
@@ -161,5 +156,5 @@ def test_an_unknown_watermark_names_what_is_accepted():
     from pangu.watermark import make_watermark
 
     assert make_watermark("none") is None
-    with pytest.raises(ValueError, match="watermark = 'ink': accepted are 'none', 'rivaGan'"):
+    with pytest.raises(ValueError, match="watermark = 'ink': accepted are 'none', 'pattern', 'rivaGan'"):
         make_watermark("ink")
