@@ -19,7 +19,6 @@ from pangu.evaluation.dashboard.content import (
 )
 from pangu.provenance import encode_picture
 from ray_jobs.download_images import BUCKET_TABLES
-from ray_jobs.generated_rows import GENERATED
 from ray_jobs.job_configs import PublishDashboard
 from ray_jobs.manifest import Manifest
 from ray_jobs.parts import read_part, read_rows
@@ -181,8 +180,7 @@ def training_page(found: Mapping[str, Manifest], provisional: str) -> TrainingCo
 
 def generation_page(store: Store, generated: Manifest, config: PublishDashboard) -> GenerationContent:
     """Generated pictures by language and style; of a large version only those that are shown are read."""
-    columns = [name for name in GENERATED.names if name != "image"]
-    rows = read_rows(store, generated, columns).to_pylist()
+    rows = read_rows(store, generated, ["key", "style", "language", "reason"]).to_pylist()
     made = sorted((row for row in rows if row["reason"] is None), key=lambda row: str(row["key"]))
     members: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in made:

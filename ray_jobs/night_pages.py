@@ -11,6 +11,7 @@ from ray_jobs.evaluation_sides import GENERATED
 from ray_jobs.lineage import lineage
 from ray_jobs.manifest import Manifest
 from ray_jobs.picture_scores import read_picture_scores
+from ray_jobs.side_by_side import model_name
 from ray_jobs.store import Store
 from ray_jobs.stored_pictures import find_pictures
 from ray_jobs.version_facts import describe
@@ -37,16 +38,17 @@ class Measured:
     rows: tuple[Row, ...]
 
 
-def series_of(rows: Iterable[Row]) -> dict[tuple[str, str], str]:
+def series_of(versions: Versions, rows: Iterable[Row]) -> dict[tuple[str, str], str]:
     """(night, model) -> the line that it stands on; a candidate that is the champion itself stands on the champion's.
 
     rows: of the history. Where one model was ever measured, the line has its name.
     """
     metrics: dict[str, dict[str, str]] = defaultdict(dict)
-    names: dict[str, str] = {}
+    newest: dict[str, Row] = {}
     for row in rows:
         metrics[row["night"]][row["model"]] = row["metrics"]
-        names[row["model"]] = _short(row["model_name"])
+        newest[row["model"]] = row
+    names = {model: _name_of(versions, row) for model, row in newest.items()}
     found = {}
     for night, models in metrics.items():
         for model, key in models.items():
@@ -59,18 +61,24 @@ def series_of(rows: Iterable[Row]) -> dict[tuple[str, str], str]:
     return {place: f"{line}: {names[line]}" if line else "" for place, line in found.items()}
 
 
-def _short(name: str | None) -> str:
-    """The last step of a path, or the name as it is."""
-    text = name or "not recorded"
-    return text.rstrip("/").rsplit("/", 1)[-1] if text.startswith(("/", ".", "content:")) else text
+def _name_of(versions: Versions, row: Row) -> str:
+    """A line keeps its name over the nights, so a pair is "experts" whatever its version."""
+    made = versions.find(GENERATED, row["generated_images"]) if row["generated_images"] else None
+    if made is None or "experts" in made.inputs:
+        return str(row["model_name"] or "not recorded")
+    return model_name(made)
 
 
-def measured(versions: Versions, rows: Sequence[Row], labels: Mapping[str, str]) -> list[Measured]:
-    """Every model of every night once, newest night first. rows: of the history; labels: night -> its short name."""
+def measured(
+    versions: Versions, rows: Sequence[Row], labels: Mapping[str, str], lines: Mapping[tuple[str, str], str]
+) -> list[Measured]:
+    """Every model of every night once, newest night first.
+
+    rows: of the history; labels: night -> its short name; lines: `series_of`.
+    """
     members: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
         members[row["night"], row["model"]].append(row)
-    lines = series_of(rows)
     found = []
     for night, model in sorted(members, reverse=True):
         own = members[night, model]

@@ -17,6 +17,7 @@ from pangu.evaluation.dashboard.content import (
 from ray_jobs.manifest import Manifest
 from ray_jobs.night_pages import Measured
 from ray_jobs.parts import read_rows
+from ray_jobs.side_by_side import model_name
 from ray_jobs.store import Store
 from ray_jobs.stored_pictures import find_pictures
 from ray_jobs.version_facts import describe
@@ -35,7 +36,10 @@ def over_time(store: Store, nights: Sequence[Measured], num_nights: int, num_pro
         newest = members[:num_nights][::-1]
         if len(newest) < 2:
             continue
-        columns = [GridColumn(found.label, model_of(found.generated), found.page) for found in newest]
+        columns = [
+            GridColumn(found.label, model_name(found.generated) if found.generated else "", found.page)
+            for found in newest
+        ]
         versions = [found.generated for found in newest if found.generated is not None]
         tables.append(picture_table(store, series, columns, versions, num_prompts))
     return [table for table in tables if table.rows]
@@ -82,15 +86,6 @@ def chosen_keys(store: Store, versions: Sequence[Manifest], num_prompts: int) ->
 def shown(row: Row | None) -> Picture | None:
     """A cell; a row without a picture is a gap."""
     return Picture(row["image"]["bytes"]) if row is not None and row["image"] is not None else None
-
-
-def model_of(version: Manifest | None) -> str:
-    """What made the pictures, shortly."""
-    if version is None:
-        return ""
-    experts = version.inputs.get("experts")
-    name = str(version.config.get("model", ""))
-    return f"experts {experts.key[:8]}" if experts else name.rstrip("/").rsplit("/", 1)[-1][:40]
 
 
 def sweeps_of(store: Store, version: Manifest) -> list[StyleSweep]:

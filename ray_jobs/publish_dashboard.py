@@ -47,8 +47,8 @@ def build_content(context: JobContext[PublishDashboard]) -> SiteContent:
     metrics = newest_metrics(versions, context.input("history"), SHOWN_MODEL)
     found = dict(lineage(versions, metrics))
     labels = short_names([row["night"] for row in rows])
-    lines = series_of(rows)
-    nights = measured(versions, rows, labels)
+    lines = series_of(versions, rows)
+    nights = measured(versions, rows, labels, lines)
     alarms = [replace(row, night=labels[row.night]) for row in map(alarm_row, rows) if row is not None]
     provisional = "experts" in found and bool(found["experts"].config.get("provisional", False))
     notice = "Provisional sample models: they prove that the chain runs, not how good the method is."

@@ -25,19 +25,28 @@ def site_inputs(versions: Versions, history: Manifest) -> dict[str, Manifest]:
 
 def comparable_pictures(versions: Versions, prompts_digest: str) -> dict[str, Manifest]:
     """Model -> its newest version of ``generated_images`` from these prompts, in the order of their names."""
-    found: dict[str, Manifest] = {}
+    newest: dict[str, Manifest] = {}
     for key in dict.fromkeys(entry.key for entry in versions.history("generated_images")):
         version = versions.find("generated_images", key)
         given = version.inputs.get("prompts") if version is not None else None
         if version is not None and given is not None and given.digest == prompts_digest:
-            found[model_name(version)] = version
+            newest[_identity(version)] = version
+    found: dict[str, Manifest] = {}
+    for version in newest.values():
+        name = model_name(version).replace("=", "-")
+        found[f"{name} {version.key[:6]}" if name in found else name] = version
     return dict(sorted(found.items()))
 
 
+def _identity(version: Manifest) -> str:
+    experts = version.inputs.get("experts")
+    return experts.digest if experts is not None else f"{version.job} {version.config.get('model')}"
+
+
 def model_name(version: Manifest) -> str:
-    """What a column is called: the pair's key, a folder's content, a hub name, or the name that its pictures came with."""
+    """What people call the model of some pictures: the pair's key, a folder's own name, a hub name, or what it was given."""
     experts = version.inputs.get("experts")
     if experts is not None:
         return f"experts {experts.key[:8]}"
-    name = str(version.config.get("model", version.key[:12]))
-    return name.removeprefix("content:").replace("=", "-")[:80]
+    name = str(version.facts.get("experts") or version.config.get("model") or version.key[:12])
+    return (name.rstrip("/").rsplit("/", 1)[-1] if name.startswith(("/", ".")) else name)[:80]
