@@ -201,8 +201,11 @@ def generation_page(store: Store, generated: Manifest, config: PublishDashboard)
 
 def generated_picture(row: dict[str, Any]) -> Picture:
     """A generated picture with its prompt and seed."""
-    english = row["prompt"] if row["language"] == "en" else ""
     chinese = row["prompt"] if row["language"] == "zh" else ""
+    english = "" if chinese else row["prompt"]
     return Picture(
-        row["image"]["bytes"], english, chinese, facts=(("seed", str(row["seed"])), ("bucket", str(row["bucket"])))
+        row["image"]["bytes"],
+        english,
+        chinese,
+        facts=tuple((name, str(row[name])) for name in ("seed", "bucket") if row[name] is not None),
     )
