@@ -32,10 +32,10 @@ MODULES = {
 }
 
 
-def in_process(context, missing, worker):
+def in_process(context, missing, worker, prefix):
     """What `part_runner._schedule` gives, without Ray."""
-    setup = part_runner.WorkerSetup(context.store, context.config, dict(context.plan.inputs), context.prefix)
-    task = part_runner._PartTask(setup, worker, context.prefix, context.artifact)
+    setup = part_runner.WorkerSetup(context.store, context.config, dict(context.plan.inputs), prefix)
+    task = part_runner._PartTask(setup, worker, prefix, context.artifact)
     for part in missing:
         for line in task({"part": [part]})["line"]:
             yield json.loads(line)

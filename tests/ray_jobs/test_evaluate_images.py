@@ -103,9 +103,9 @@ def in_process(monkeypatch):
     """Parts one after the other in this process, each network loaded once; the names of the parts that were worked on."""
     done = []
 
-    def schedule(context, missing, worker):
-        setup = WorkerSetup(context.store, context.config, dict(context.plan.inputs), context.prefix)
-        task = part_runner._PartTask(setup, worker, context.prefix, context.artifact)
+    def schedule(context, missing, worker, prefix):
+        setup = WorkerSetup(context.store, context.config, dict(context.plan.inputs), prefix)
+        task = part_runner._PartTask(setup, worker, prefix, context.artifact)
         for part in missing:
             done.append(part)
             for line in task({"part": [part]})["line"]:
