@@ -79,6 +79,12 @@ def moment_of(context: "Context") -> str:
     return in_utc(moment.isoformat())
 
 
+def night_of(context: "Context") -> str:
+    """The night that a run counts as: its logical date or, of runs without one, their day, however many there are."""
+    run: Any = context["dag_run"]
+    return moment_of(context) if run.logical_date else in_utc(moment_of(context)[:10])
+
+
 class PanguJobTask(RayJobOperator):
     """Runs ``pangu run JOB`` on the Ray cluster, with exact input versions, unless the version is already there.
 
@@ -135,7 +141,7 @@ class PanguJobTask(RayJobOperator):
         settings = merge_settings(preset.settings(self.job, self.variant), settings_of(self.job, context["params"]))
         settings = merge_settings(settings, preset.task_settings(self.task_id, self.variant))
         if "night" in CONFIGS[self.job].model_fields:
-            settings["night"] = moment
+            settings["night"] = night_of(context)
         if settings.get("num_shards", 1) > 1 and settings.get("shard") is None:
             settings["shard"] = day_number(moment) % settings["num_shards"]
         check_settings(self.job, settings)

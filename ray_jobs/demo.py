@@ -117,14 +117,15 @@ class Demo:
         return len(jobs)
 
     def _ray_jobs(self, run_id: str) -> dict[str, dict[str, Any]]:
-        """Ray jobs of an Airflow run, by the job's name; the newest where a task was tried again."""
+        """Ray jobs of an Airflow run, by task; the newest where a task was tried again."""
         found: dict[str, dict[str, Any]] = {}
         for job in self._ray("/api/jobs/"):
             metadata = job.get("metadata") or {}
             if metadata.get("airflow_run_id") == run_id and metadata.get("job") in JOBS:
-                before = found.get(metadata["job"])
+                task_id = metadata["airflow_task_id"]
+                before = found.get(task_id)
                 if before is None or (job.get("start_time") or 0) >= (before.get("start_time") or 0):
-                    found[metadata["job"]] = job
+                    found[task_id] = job
         return found
 
     def _ray_log(self, submission_id: str) -> str:
