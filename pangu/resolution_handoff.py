@@ -29,8 +29,9 @@ from pangu.samplers import SamplerName
 class HandOff:
     """Where the small model stops and the large one begins, in timesteps of their own schedules.
 
-    stop: T for the large model alone; 0 for the small one alone, its picture upsampled and sent through the large
-    autoencoder. restart: None for the level that equals `stop` in log-SNR, as in the paper.
+    stop: T for the large model alone; 0 for the small one's whole walk. restart: None for the level that equals `stop` in
+    log-SNR, as in the paper. At stop 0 that is the finished small picture, upsampled, through the large autoencoder; with a
+    restart above 0 it is a second pass, the usual way to the same end.
     """
 
     stop: float = 500.0
@@ -75,7 +76,7 @@ def hand_off(
     before = steps_above(low.schedule, plan.stop, steps)
     level = high.schedule.num_timesteps if plan.stop >= low.schedule.num_timesteps else _restart(low, high, plan)
     after = steps_below(high.schedule, level, steps)
-    asks_at_stop = bool(before) and bool(after)
+    asks_at_stop = bool(before) and bool(after) and plan.stop > 0
     total = len(before) + asks_at_stop + len(after)
 
     def from_step(first: int) -> StepHook | None:

@@ -110,9 +110,9 @@ def image_batch(images: Sequence[UInt8Images], size: Size) -> Tensor:
 
 
 def experts_model(pipeline: PanGuDrawPipeline, controlnets: Sequence[Any] = ()) -> UNetModel:
-    """The expert pair as a member: the current timestep chooses the expert, the size the row of the bucket table."""
+    """The expert pair as a member: t chooses the expert, the size, of either column, the row of the bucket table."""
     split, buckets = pipeline.card.split, pipeline.card.buckets
-    rows_of = {bucket.structure: bucket.index for bucket in buckets}
+    rows_of = {size: bucket.index for bucket in buckets for size in (bucket.texture, bucket.structure)}
     experts = {Role.STRUCTURE: pipeline.structure, Role.TEXTURE: pipeline.texture}
     square = min(buckets, key=lambda bucket: abs(np.log(bucket.structure[0] / bucket.structure[1])))
 

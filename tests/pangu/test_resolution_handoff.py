@@ -58,6 +58,14 @@ def test_stopping_at_zero_is_the_small_picture_upsampled_through_the_large_autoe
     assert (made == to_uint8(high.space.decode(high.space.encode(resize_pixels(clean, (8, 8)))))).all()
 
 
+def test_a_second_pass_finishes_the_small_picture_first():
+    low, high = low_and_high()
+    made = hand_off(low, high, HandOff(stop=0, restart=450), SEEDS, 10)
+    assert low.denoise.asked == SCHEDULE.sampling_timesteps(10)
+    assert high.denoise.asked == [450, 399, 299, 199, 99]
+    assert (made != hand_off(*low_and_high(), HandOff(stop=450), SEEDS, 10)).any()
+
+
 def test_each_model_takes_its_own_part_of_one_walk():
     low, high = low_and_high()
     hand_off(low, high, HandOff(stop=450), SEEDS, 10)

@@ -1,0 +1,311 @@
+"""Table 2 at any size: hand-off against a small picture and a second pass, plain upsampling, and the large model.
+
+``python -m ray_jobs.compare_handoff --output FOLDER`` measures the sample pair, 32 px handed to 64 px, on drawn scenes;
+``--members FILE --low NAME --high NAME --prompts FILE.txt --references FOLDER`` any members of a member file (for
+example SD 1.5 and SDXL, or a StableSR folder as the large one). Every way has the same prompts, seeds and steps. Writes
+figures.json, report.md, grid.png and sweep.svg; the time of an item is processor time, which other work does not lengthen.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
+from torch.utils.flop_counter import FlopCounterMode
+
+from curation.clip_scorer import ClipScorer
+from pangu.evaluation.clip_score import clip_scores
+from pangu.evaluation.features import FeatureExtractor
+from pangu.evaluation.frechet import frechet_distance_of_features
+from pangu.evaluation.inception_score import inception_score
+from pangu.evaluation.kernel import squared_mmd
+from pangu.fusion_request import FusionModel, Told
+from pangu.member_file import load_members
+from pangu.pipeline import load_experts
+from pangu.prompted_model import PromptedModel
+from pangu.resolution_handoff import HandOff, hand_off, matching_timestep
+from pangu.unet_model import experts_model
+from ray_jobs.handoff_report import write_handoff_report
+from ray_jobs.job_configs import SAMPLE_MODELS
+from ray_jobs.judge_experts import kid_features
+from ray_jobs.judge_figures import Bounded, JudgeSettings, kernel_difference
+from ray_jobs.judge_measures import drawn_references, judged_prompts
+
+UInt8Image = NDArray[np.uint8]
+Say = Callable[[str], None]
+FIRST = "hand-off"
+
+
+class HandOffSettings(BaseModel):
+    """How the ways are compared. stop: T_low. restart: None for the timestep that matches it at the larger size.
+
+    second_pass: the large model's first timestep where it starts from the finished small picture; None for the same restart,
+    so that the large model does equal work in both.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompts: int = Field(default=96, ge=2)
+    steps: int = Field(default=30, ge=1)
+    guidance: float = Field(default=3.0, ge=0)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    stop: float = 500.0
+    restart: float | None = None
+    second_pass: float | None = None
+    sweep: tuple[float, ...] = (0.0, 200.0, 300.0, 400.0, 500.0, 600.0, 700.0, 800.0)
+    rows_per_batch: int = Field(default=8, ge=1)
+    references_per_prompt: int = Field(default=4, ge=1)
+
+
+class WayFigures(BaseModel):
+    """One way to a picture, means over the seeds. seconds, teraflops: of one item."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    way: str
+    stop: float
+    restart: float
+    fid: float
+    kid: float
+    kid_by_seed: tuple[float, ...]
+    inception_score: float | None
+    clip: float | None
+    seconds: float
+    teraflops: float
+
+
+class HandOffReport(BaseModel):
+    """What was compared. differences: KID of the hand-off less that of each other way, by seed. low, high: sizes in px."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    settings: HandOffSettings
+    low: tuple[int, int]
+    high: tuple[int, int]
+    extractor: str
+    num_references: int
+    ways: tuple[WayFigures, ...]
+    differences: dict[str, tuple[Bounded, ...]]
+    time_ratios: dict[str, float]
+    sweep: tuple[WayFigures, ...] = ()
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The two models with their sizes, and what they are told: texts (N,)."""
+
+    low: FusionModel
+    high: FusionModel
+    low_size: tuple[int, int]
+    high_size: tuple[int, int]
+    texts: Sequence[str]
+
+    def models(self, rows: Sequence[int], guidance: float) -> tuple[PromptedModel, PromptedModel]:
+        """Both told the texts at these places."""
+        told = [Told(self.texts[row], "", guidance) for row in rows]
+        return self.low.told(told, self.low_size), self.high.told(told, self.high_size)
+
+
+@dataclass(frozen=True)
+class Scorers:
+    """What measures pictures. clip: None for no CLIP score. reference: features (M, D)."""
+
+    extractor: FeatureExtractor
+    clip: ClipScorer | None
+    reference: NDArray[np.float32]
+
+
+def ways_of(stages: Stages, given: HandOffSettings) -> dict[str, HandOff]:
+    """The ways by name; the first is the paper's."""
+    schedule_of = [model.told([Told()], size).schedule for model, size in _pair(stages)]
+    sizes = (stages.low_size, stages.high_size)
+    restart = given.restart
+    if restart is None:
+        restart = matching_timestep(given.stop, schedule_of[0], schedule_of[1], sizes)
+    top = float(schedule_of[1].num_timesteps)
+    return {
+        FIRST: HandOff(given.stop, restart),
+        "second pass": HandOff(0.0, restart if given.second_pass is None else given.second_pass),
+        "upsampled": HandOff(0.0, 0.0),
+        "large alone": HandOff(top, top),
+    }
+
+
+def _pair(stages: Stages) -> list[tuple[FusionModel, tuple[int, int]]]:
+    return [(stages.low, stages.low_size), (stages.high, stages.high_size)]
+
+
+def draw(stages: Stages, plan: HandOff, given: HandOffSettings, seed: int) -> tuple[list[UInt8Image], float]:
+    """Pictures of all prompts by one way, and processor seconds an item."""
+    images: list[UInt8Image] = []
+    started = time.process_time()
+    for start in range(0, len(stages.texts), given.rows_per_batch):
+        rows = range(start, min(start + given.rows_per_batch, len(stages.texts)))
+        low, high = stages.models(rows, given.guidance)
+        seeds = [seed * 1_000_003 + row for row in rows]
+        images += list(hand_off(low, high, plan, seeds, given.steps))
+    return images, (time.process_time() - started) / len(images)
+
+
+def count_teraflops(stages: Stages, plan: HandOff, given: HandOffSettings) -> float:
+    """Floating-point operations of one item, in 10^12, as torch counts them."""
+    low, high = stages.models([0], given.guidance)
+    with FlopCounterMode(display=False) as counter:
+        hand_off(low, high, plan, [0], given.steps)
+    return float(counter.get_total_flops()) / 1e12
+
+
+def measure(
+    name: str, plan: HandOff, stages: Stages, given: HandOffSettings, scorers: Scorers, seeds: Sequence[int]
+) -> tuple[WayFigures, list[NDArray[np.float32]], list[UInt8Image]]:
+    """A way's figures, its features by seed, and its pictures of the first seed."""
+    features, pictures, values = [], [], []
+    for seed in seeds:
+        images, seconds = draw(stages, plan, given, seed)
+        found = scorers.extractor.extract(images)
+        features.append(found.features)
+        pictures.append(images)
+        score = None if found.logits is None else inception_score(found.logits, num_splits=1)[0]
+        values.append((frechet_distance_of_features(found.features, scorers.reference), score, seconds))
+    clips = None
+    if scorers.clip is not None:
+        told = scorers.clip.embed_texts(list(stages.texts))
+        clips = float(np.mean([clip_scores(scorers.clip.embed_images(images), told).mean() for images in pictures]))
+    kid = tuple(squared_mmd(each, scorers.reference) for each in features)
+    scores = [score for _, score, _ in values if score is not None]
+    figures = WayFigures(
+        way=name,
+        stop=plan.stop,
+        restart=plan.stop if plan.restart is None else plan.restart,
+        fid=float(np.mean([value[0] for value in values])),
+        kid=float(np.mean(kid)),
+        kid_by_seed=kid,
+        inception_score=float(np.mean(scores)) if scores else None,
+        clip=clips,
+        seconds=float(np.median([value[2] for value in values])),
+        teraflops=count_teraflops(stages, plan, given),
+    )
+    return figures, features, pictures[0]
+
+
+def compare(stages: Stages, given: HandOffSettings, scorers: Scorers, output: Path, say: Say) -> HandOffReport:
+    """Measure every way on every seed, then the sweep on the first, and write."""
+    ways: list[WayFigures] = []
+    features: dict[str, list[NDArray[np.float32]]] = {}
+    pictures: dict[str, list[UInt8Image]] = {}
+    for name, plan in ways_of(stages, given).items():
+        figures, features[name], pictures[name] = measure(name, plan, stages, given, scorers, given.seeds)
+        ways.append(figures)
+        say(f"{name}: KID {figures.kid:.4f}, {figures.seconds:.3f} s, {figures.teraflops:.4f} TFLOP an item")
+    differences = {
+        name: tuple(kernel_difference(*pair, scorers.reference) for pair in zip(features[FIRST], found, strict=True))
+        for name, found in features.items()
+        if name != FIRST
+    }
+    report = HandOffReport(
+        settings=given,
+        low=stages.low_size,
+        high=stages.high_size,
+        extractor=scorers.extractor.card.label,
+        num_references=len(scorers.reference),
+        ways=tuple(ways),
+        differences=differences,
+        time_ratios={way.way: way.seconds / ways[0].seconds for way in ways[1:]},
+    )
+    write_handoff_report(report, stages.texts, pictures, output)
+    swept = []
+    for stop in given.sweep:
+        at = ways_of(stages, given.model_copy(update={"stop": stop, "restart": None}))[FIRST]
+        plan = HandOff(0.0, 0.0) if stop == 0 else at
+        swept.append(measure(f"T_low {stop:g}", plan, stages, given, scorers, given.seeds[:1])[0])
+        say(f"T_low {stop:g}: KID {swept[-1].kid:.4f}")
+    report = report.model_copy(update={"sweep": tuple(swept)})
+    write_handoff_report(report, stages.texts, pictures, output)
+    return report
+
+
+def sample_stages(given: HandOffSettings) -> tuple[Stages, list[UInt8Image]]:
+    """The carried pair at its square bucket's two sizes on held-out prompts, and drawn references."""
+    pipeline = load_experts(SAMPLE_MODELS / "experts")
+    model = experts_model(pipeline)
+    bucket = pipeline.card.buckets[5]
+    asked = [prompt for prompt in judged_prompts(2 * given.prompts, 3) if prompt.bucket is None][: given.prompts]
+    texts = [pipeline.card.prefixes[prompt.style or ""] + prompt.prompt for prompt in asked]
+    settings = JudgeSettings(prompts=given.prompts, seed=3, references_per_prompt=given.references_per_prompt)
+    return Stages(model, model, bucket.texture, bucket.structure, texts), drawn_references(asked, settings)
+
+
+def named_stages(chosen: argparse.Namespace, given: HandOffSettings) -> tuple[Stages, list[UInt8Image]]:
+    """Members of a file at their own default sizes, prompts one a line, pictures of a folder as references."""
+    members = load_members(chosen.members)
+    for field in ("low", "high"):
+        if getattr(chosen, field) not in members:
+            raise ValueError(f"{field}: got {getattr(chosen, field)!r}, expected one of {sorted(members)}")
+    texts = chosen.prompts.read_text(encoding="utf-8").splitlines()[: given.prompts]
+    low, high = members[chosen.low].model, members[chosen.high].model
+    paths = sorted(
+        path for path in chosen.references.iterdir() if path.suffix.lower() in {".png", ".jpg", ".jpeg", ".webp"}
+    )
+    references = [np.asarray(Image.open(path).convert("RGB"), np.uint8) for path in paths]
+    return Stages(low, high, low.default_size, high.default_size, texts), references
+
+
+def main() -> None:
+    """Parse, measure, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, required=True)
+    for name in ("members", "prompts-file", "references"):
+        parser.add_argument(f"--{name}", type=Path, dest=name.replace("prompts-file", "prompts"))
+    parser.add_argument("--low")
+    parser.add_argument("--high")
+    parser.add_argument("--num-prompts", type=int, default=HandOffSettings.model_fields["prompts"].default)
+    parser.add_argument("--steps", type=int, default=HandOffSettings.model_fields["steps"].default)
+    parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2))
+    parser.add_argument("--sweep", type=float, nargs="*", default=HandOffSettings.model_fields["sweep"].default)
+    parser.add_argument("--stop", type=float, default=HandOffSettings.model_fields["stop"].default)
+    parser.add_argument("--second-pass", type=float, default=HandOffSettings.model_fields["second_pass"].default)
+    parser.add_argument(
+        "--mobilenet", type=Path, help="MobileNetV2 weights for FID, KID and IS; an untrained network without"
+    )
+    parser.add_argument("--clip", type=Path, default=SAMPLE_MODELS / "scorer", help="the CLIP of the CLIP score")
+    parser.add_argument("--threads", type=int, default=1)
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    started = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"{time.monotonic() - started:7.0f} s  {text}", flush=True)
+
+    try:
+        run(chosen, say)
+    except ValueError as error:
+        parser.exit(2, f"error: {error}\n")
+
+
+def run(chosen: argparse.Namespace, say: Say) -> HandOffReport:
+    """What the command line asks for."""
+    given = HandOffSettings(
+        prompts=chosen.num_prompts,
+        steps=chosen.steps,
+        seeds=tuple(chosen.seeds),
+        sweep=tuple(chosen.sweep),
+        stop=chosen.stop,
+        second_pass=chosen.second_pass,
+    )
+    stages, references = sample_stages(given) if chosen.members is None else named_stages(chosen, given)
+    extractor = kid_features(chosen.mobilenet)
+    scorers = Scorers(extractor, ClipScorer(chosen.clip), extractor.extract(references).features)
+    chosen.output.mkdir(parents=True, exist_ok=True)
+    report = compare(stages, given, scorers, chosen.output, say)
+    say(f"written: {chosen.output}")
+    return report
+
+
+if __name__ == "__main__":
+    main()

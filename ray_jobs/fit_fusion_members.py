@@ -1,0 +1,291 @@
+"""Trains the small members that fusion is shown and measured with, each of which knows one thing, over drawn scenes.
+
+``python -m ray_jobs.fit_fusion_members --data FOLDER --work FOLDER``, all of them or some by ``--only layout edges``:
+
+| member    | latent space        | is told                     | knows                                  |
+|-----------|---------------------|-----------------------------|----------------------------------------|
+| `layout`  | taef2, 32 channels  | kind, size, side (words)    | what stands where, in any colours      |
+| `colours` | vaelight, 4 channels| colour, background (words)  | colours, of any kind of thing anywhere |
+| `example` | taef2               | a picture                   | its colours, background and style      |
+| `edges`   | the sample pair's   | drawn edges (ControlNet)    | outlines, in any colours               |
+| `palette` | the sample pair's   | 4 x 4 mean colours (ControlNet) | colours, without outlines          |
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from curation.sample.scene_aspects import colour_caption, layout_caption, palette
+from curation.sample.scenes import Scene
+from curation.sample.shared_pictures import square_pictures
+from pangu.autoencoder import encode_pixels, to_pixels
+from pangu.batches import BatchPlan, TrainBatch
+from pangu.bucket_conditioning import bucket_sizes
+from pangu.checkpoint import ExpertIdentity
+from pangu.control_training import ControlBatch, FrozenPair, train_controlnet
+from pangu.denoiser import Conditioning, PredictionType
+from pangu.image_encoder import ClipImageEncoder
+from pangu.networks import build_unet, load_unet
+from pangu.noise_schedule import NoiseSchedule
+from pangu.pipeline import load_experts
+from pangu.taef2 import Taef2Space
+from pangu.text_encoder import ClipTextEncoder, TextFeatures
+from pangu.time_range import Role, TimeRange
+from pangu.torchvision_ops import declare_missing_ops
+from pangu.train_step import TrainSettings
+from pangu.trainer import StepReport, TrainTask, train
+from pangu.training_samples import CaptionTable, LatentBatches, LatentSample
+from pangu.vaelight import VaeLightSpace
+from ray_jobs.fusion_member_file import declarations
+from ray_jobs.fusion_scenes import SIDE_PX, draw_one, draw_training, edges_of, example_for
+from ray_jobs.job_configs import SAMPLE_MODELS
+
+declare_missing_ops()
+
+from diffusers import ControlNetModel  # noqa: E402  (torchvision's operators must exist first)
+
+SQUARE = 5
+MEMBERS = {"layout": 1000, "colours": 700, "example": 500, "edges": 250, "palette": 250}
+"""Member to training steps."""
+BATCH, CONTROL_BATCH = 32, 16
+WIDTHS = (32, 64)
+SHARED_SHARE = 0.15
+"""Of the example member's training pictures: photographs and emoji, each its own example."""
+IMAGE_WIDTH = 256
+Say = Callable[[str], None]
+
+
+class FeatureBatches:
+    """A `BatchSource` over latents and ready features, one to one."""
+
+    def __init__(self, latents: Tensor, features: TextFeatures, batch_size: int, seed: int) -> None:
+        """latents: (N, C, h, w); features: N rows."""
+        self.latents, self.features = latents, features
+        self.plan = BatchPlan([SQUARE] * len(latents), batch_size, seed)
+
+    def batch(self, step: int) -> TrainBatch:
+        """See `pangu.batches.BatchSource`."""
+        chosen = self.plan.at(step).samples
+        rows = torch.tensor(chosen)
+        told = Conditioning(self.features.tokens[rows], self.features.pooled[rows], torch.full((len(rows),), SQUARE))
+        return TrainBatch(self.latents[rows], told, torch.ones(len(rows)), 0, len(rows), chosen)
+
+
+class ConditionBatches:
+    """A `ControlBatchSource` over latents, captions and condition images, one to one."""
+
+    def __init__(self, batches: LatentBatches, conditions: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
+        """batches: whose sample numbers are rows of `conditions` (N, H, W, 3) uint8."""
+        self.batches, self.conditions = batches, conditions
+
+    def batch(self, step: int) -> ControlBatch:
+        """See `pangu.control_training.ControlBatchSource`."""
+        found = self.batches.batch(step)
+        chosen = self.conditions[np.array(found.samples)]
+        conditions = torch.from_numpy(chosen).permute(0, 3, 1, 2).float() / 255
+        return ControlBatch(found.latents, found.conditioning, conditions)
+
+
+def encode_all(encode: Callable[[Tensor], Tensor], images: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
+    """Latents of all pictures (N, H, W, 3) uint8, in bfloat16 arithmetic, as float32."""
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        parts = [encode(to_pixels(images[n : n + 64])).float() for n in range(0, len(images), 64)]
+    return torch.cat(parts)
+
+
+def start_from(unet: Any, folder: Path) -> None:  # noqa: ANN401
+    """Copy the weights that agree in name and shape from another member's folder, where there is one."""
+    if not (folder / "config.json").is_file():
+        return
+    found, own = load_unet(folder).state_dict(), unet.state_dict()
+    same = {name: value.float() for name, value in found.items() if value.shape == own[name].shape}
+    unet.load_state_dict(own | same)
+
+
+def identity() -> ExpertIdentity:
+    """One network for the whole time axis, predicting v."""
+    return ExpertIdentity(
+        role=Role.SHARED,
+        time_range=TimeRange(start=0, stop=1000),
+        prediction_type=PredictionType.V,
+        buckets=bucket_sizes([{"index": n, "structure": [SIDE_PX] * 2, "texture": [SIDE_PX] * 2} for n in range(6)]),
+    )
+
+
+class Fitting:
+    """All members' training with what they share."""
+
+    def __init__(self, chosen: argparse.Namespace, say: Say) -> None:
+        """chosen: the command line."""
+        self.chosen, self.say = chosen, say
+        self.text = ClipTextEncoder.from_scorer(SAMPLE_MODELS / "scorer")
+        chosen.work.mkdir(parents=True, exist_ok=True)
+        self.drawn = draw_training(chosen.num_scenes, seed=21)
+        say(f"drawn: {len(self.drawn.scenes)} scenes")
+
+    def fit(self, member: str) -> None:
+        """Train one member and write its folder, unless it is there."""
+        folder = self.chosen.work / member
+        if (folder / "config.json").is_file():
+            self.say(f"{member}: found in {folder}")
+            return
+        torch.manual_seed(list(MEMBERS).index(member))
+        network = getattr(self, f"_fit_{member}")()
+        network.half().save_pretrained(folder)
+        self.say(f"{member}: written to {folder}")
+
+    def settings(self, member: str, rate: float, drop: float = 0.1) -> TrainSettings:
+        """Warm-up, then down along a cosine."""
+        steps = self.chosen.steps or MEMBERS[member]
+        return TrainSettings(
+            steps=steps,
+            learning_rate=rate,
+            warmup_steps=min(100, steps),
+            decay_steps=max(1, steps - 100),
+            ema_decay=0.995,
+            caption_drop=drop,
+            autocast="bfloat16",
+            checkpoint_every=200,
+            seed=31,
+        )
+
+    def _captions(self, tell: Callable[[Scene, np.random.Generator], Sequence[str]]) -> list[tuple[str, ...]]:
+        rng = np.random.default_rng(22)
+        return [tuple(tell(scene, rng)) for scene in self.drawn.scenes]
+
+    def _train(self, member: str, channels: int, batches: Any, null: TextFeatures, **network: object) -> Any:  # noqa: ANN401
+        sizes = {"sample_size": 8, "in_channels": channels, "out_channels": channels, "block_out_channels": WIDTHS}
+        unet = build_unet("sample", **sizes, **network)
+        if member == "example":
+            start_from(unet, self.chosen.work / "layout")
+        task = TrainTask(batches, NoiseSchedule(), identity(), null, self.chosen.work / "checkpoints" / member)
+        train(unet, task, self.settings(member, 1e-3), self._progress(member)).ema.copy_to(unet)
+        return unet
+
+    def _progress(self, member: str) -> Callable[[StepReport], None]:
+        losses: list[float] = []
+
+        def on_step(report: StepReport) -> None:
+            losses.append(report.loss)
+            if report.step % 100 == 0:
+                self.say(f"{member} step {report.step}: loss {np.mean(losses[-100:]):.4f}")
+
+        return on_step
+
+    def _latent_batches(
+        self, latents: Tensor, captions: list[tuple[str, ...]], seed: int, batch_size: int = BATCH
+    ) -> LatentBatches:
+        samples = [LatentSample(row, SQUARE, told) for row, told in zip(latents, captions, strict=True)]
+        table = CaptionTable(self.text, [caption for told in captions for caption in told])
+        return LatentBatches(samples, table, BatchPlan([SQUARE] * len(samples), batch_size, seed))
+
+    def _fit_layout(self) -> Any:  # noqa: ANN401
+        latents = self._taef2_latents()
+        captions = self._captions(lambda scene, _: (layout_caption(scene, "en"), layout_caption(scene, "zh")))
+        return self._train("layout", 32, self._latent_batches(latents, captions, 41), self.text.encode([""]))
+
+    def _fit_colours(self) -> Any:  # noqa: ANN401
+        latents = encode_all(VaeLightSpace(self.chosen.data / "weights" / "vaelight-sd").encode, self.drawn.images)
+
+        def tell(scene: Scene, rng: np.random.Generator) -> list[str]:
+            return [colour_caption(scene, language, rng) for language in ("en", "zh") for _ in range(2)]
+
+        batches = self._latent_batches(latents, self._captions(tell), 42)
+        return self._train("colours", 4, batches, self.text.encode([""]))
+
+    def _fit_example(self) -> Any:  # noqa: ANN401
+        encoder = ClipImageEncoder(SAMPLE_MODELS / "scorer")
+        rng = np.random.default_rng(23)
+        examples = [draw_one(example_for(scene, rng), int(rng.integers(2**32))) for scene in self.drawn.scenes]
+        shared = square_pictures(self.chosen.data, round(SHARED_SHARE * len(examples)), SIDE_PX, seed=24)
+        latents = torch.cat([self._taef2_latents(), encode_all(self._taef2().encode, shared)])
+        features = encoder.encode([*examples, *shared])
+        self.say(f"example: {len(examples)} scenes and {len(shared)} shared pictures with their examples")
+        batches = FeatureBatches(latents, features, BATCH, 43)
+        null = ClipImageEncoder.null(IMAGE_WIDTH)
+        return self._train("example", 32, batches, null, cross_attention_dim=IMAGE_WIDTH)
+
+    def _fit_edges(self) -> Any:  # noqa: ANN401
+        conditions = np.stack([edges_of(*each) for each in zip(self.drawn.scenes, self.drawn.seeds, strict=True)])
+        captions = self._captions(lambda scene, _: (layout_caption(scene, "en"), layout_caption(scene, "zh")))
+        return self._fit_control("edges", conditions, captions)
+
+    def _fit_palette(self) -> Any:  # noqa: ANN401
+        conditions = np.stack([palette(image) for image in self.drawn.images])
+
+        def tell(scene: Scene, rng: np.random.Generator) -> list[str]:
+            return [colour_caption(scene, language, rng) for language in ("en", "zh")]
+
+        return self._fit_control("palette", conditions, self._captions(tell))
+
+    def _fit_control(
+        self, member: str, conditions: np.ndarray[Any, np.dtype[np.uint8]], captions: list[tuple[str, ...]]
+    ) -> Any:  # noqa: ANN401
+        pipeline = load_experts(SAMPLE_MODELS / "experts")
+        latents = encode_all(lambda pixels: encode_pixels(pipeline.vae, pixels), self.drawn.images)
+        pair = FrozenPair(
+            experts={Role.STRUCTURE: pipeline.structure, Role.TEXTURE: pipeline.texture},
+            split=pipeline.card.split,
+            schedule=pipeline.schedule,
+            prediction_type=pipeline.card.structure.prediction_type,
+            null=self.text.encode([""]),
+        )
+        controlnet = ControlNetModel.from_unet(pipeline.structure, conditioning_embedding_out_channels=(16, 32, 96))
+        controlnet.requires_grad_(True)
+        losses: list[float] = []
+
+        def on_step(step: int, loss: float) -> None:
+            losses.append(loss)
+            if step % 50 == 0:
+                self.say(f"{member} step {step}: loss {np.mean(losses[-50:]):.4f}")
+
+        batches = ConditionBatches(self._latent_batches(latents, captions, 44, CONTROL_BATCH), conditions)
+        train_controlnet(controlnet, pair, batches, self.settings(member, 5e-4, 0.5), on_step)
+        return controlnet
+
+    def _taef2_latents(self) -> Tensor:
+        path = self.chosen.work / f"latents-{self.chosen.num_scenes}.safetensors"
+        if path.is_file():
+            return load_file(path)["taef2"]
+        latents = encode_all(self._taef2().encode, self.drawn.images).contiguous()
+        save_file({"taef2": latents}, path)
+        return latents
+
+    def _taef2(self) -> Taef2Space:
+        return Taef2Space.load(self.chosen.data / "weights" / "taef2")
+
+
+def main() -> None:
+    """Parse, train, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with weights/ and images/, see the docs")
+    parser.add_argument("--work", type=Path, required=True, help="members and checkpoints; a rerun goes on from them")
+    parser.add_argument("--only", nargs="*", choices=tuple(MEMBERS), default=tuple(MEMBERS))
+    parser.add_argument("--num-scenes", type=int, default=1600)
+    parser.add_argument("--steps", type=int, help="default: each member's own")
+    parser.add_argument("--threads", type=int, default=1)
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    torch.backends.cuda.enable_flash_sdp(False)  # on a CPU too: its backward pass there is slow
+    torch.backends.cuda.enable_mem_efficient_sdp(False)
+    started = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"{time.monotonic() - started:7.0f} s  {text}", flush=True)
+
+    fitting = Fitting(chosen, say)
+    for member in chosen.only:
+        fitting.fit(member)
+    (chosen.work / "members.toml").write_text(declarations(tuple(MEMBERS), chosen.work, chosen.data), encoding="utf-8")
+    say(f"written: {chosen.work / 'members.toml'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""Every member of the sample is trained for a few steps, written, declared and drawn with."""
+
+import sys
+from itertools import pairwise
+
+import pytest
+
+from pangu.fusion_request import FusionRequest, MemberRequest, fuse
+from pangu.member_file import load_members
+from ray_jobs import fit_fusion_members
+from ray_jobs.fusion_scenes import draw_training, edges_of
+
+
+@pytest.mark.shared_data
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.timeout(900)
+def test_members_are_trained_declared_and_fused(shared_data, tmp_path, monkeypatch):
+    arguments = ["--data", str(shared_data), "--work", str(tmp_path), "--num-scenes", "40", "--steps", "2"]
+    monkeypatch.setattr(sys, "argv", ["fit_fusion_members", *arguments])
+    fit_fusion_members.main()
+    members = load_members(tmp_path / "members.toml")
+    assert set(members) == {*fit_fusion_members.MEMBERS, "edges_and_palette"}
+    drawn = draw_training(1, seed=3)
+    edges = (edges_of(drawn.scenes[0], drawn.seeds[0]),)
+    parts = [
+        MemberRequest("edges", "a star", condition_images=edges),
+        MemberRequest("layout", "a star"),
+        MemberRequest("colours", "something red in the snow"),
+        MemberRequest("example", condition_images=(drawn.images[0],)),
+    ]
+    for first, second in pairwise(parts):
+        assert fuse(members, [FusionRequest((first, second), steps=2)])[0].shape == (64, 64, 3)
+    fit_fusion_members.main()  # finds everything and trains nothing
