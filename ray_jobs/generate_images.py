@@ -6,10 +6,13 @@ keeps its place with a reason, and the others of its batch go on.
 
 import json
 from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
 import pyarrow as pa
 from pydantic import TypeAdapter
 
+from ray_jobs.attempts import KILLS_ITS_WORKER
 from ray_jobs.errors import JobError
 from ray_jobs.generated_rows import GENERATED
 from ray_jobs.generation_estimate import check_budget, predict, took
@@ -43,10 +46,26 @@ class GenerateWorker:
 
     def __call__(self, part: str) -> PartContent:
         """All rows of a planned part."""
-        planned = rows_of_part(self.store, self.prompts, self.config, self.plan[part])
-        rows = [self.maker.begin_row(prompt, index) for prompt, index in planned]
+        rows = self._begin_rows(part)
         self.maker.enhance(rows)
         self.maker.fill(rows)
+        return self._as_content(part, rows)
+
+    def row_by_row(self, part: str, may_begin: Callable[[int], bool]) -> PartContent:
+        """The same pictures, each made by itself in a padded batch; a row that may not begin has a reason instead."""
+        rows = self._begin_rows(part)
+        for place, row in enumerate(rows):
+            if row["reason"] is None and not may_begin(place):
+                row["reason"] = f"failed: {KILLS_ITS_WORKER}"
+            self.maker.enhance([row])
+            self.maker.fill([row])
+        return self._as_content(part, rows)
+
+    def _begin_rows(self, part: str) -> list[dict[str, Any]]:
+        planned = rows_of_part(self.store, self.prompts, self.config, self.plan[part])
+        return [self.maker.begin_row(prompt, index) for prompt, index in planned]
+
+    def _as_content(self, part: str, rows: list[dict[str, Any]]) -> PartContent:
         beside = {}
         if self.config.container == "webdataset" and any(row["image"] for row in rows):
             beside[tar_name(part)] = write_shard(rows)

@@ -9,8 +9,10 @@ import signal
 KILL_POINTS = (
     "plan.before_create",
     "plan.after_create",
+    "part.after_begin",
     "part.before_create",
     "part.after_create",
+    "part.after_summary",
     "files.before_create",
     "files.after_create",
     "model.before_create",

@@ -1,7 +1,8 @@
 """Runs a worker class over planned parts with Ray Data: Ray places and retries parts, content decides what is in them.
 
 A worker is a plain class: ``__init__(setup)`` loads its models, ``__call__(part_name) -> pyarrow.Table`` does one part.
-A driver or worker that dies loses the parts that were not yet stored, nothing else: the next run does only those.
+A driver or worker that dies loses the parts that were not yet stored, nothing else: the next run does only those. A part
+that goes on killing its worker is done row by row, and the row that does it is given up (`attempts`).
 """
 
 import json
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from ray_jobs.attempts import MOST_DEATHS, MOST_PART_DEATHS, Attempts
 from ray_jobs.errors import AlreadyStored, JobError
 from ray_jobs.job import JobContext
 from ray_jobs.job_configs import JobConfig, Runtime
@@ -65,8 +67,8 @@ def run_parts(
     if missing:
         for line in _schedule(context, missing, worker, prefix):
             context.device_seconds += line["seconds"]
-            rows_done += line["rows"]
-            summaries.append(read_summary(context.store, prefix, line["part"]))
+            summaries.append(PartSummary.from_json(line["summary"]))
+            rows_done += summaries[-1].part.rows
             context.progress.report(len(summaries), len(parts), unit, rows=rows_done)
     return sorted(summaries, key=lambda summary: summary.part.name)
 
@@ -96,7 +98,8 @@ def _write_plan(context: JobContext[Any], prefix: str, parts: Sequence[str], det
 
 def _schedule(context: JobContext[Any], missing: list[str], worker: type[Any], prefix: str) -> Iterator[dict[str, Any]]:
     setup = WorkerSetup(context.store, context.config, dict(context.plan.inputs), prefix)
-    dataset = _over_parts(context, missing, _PartTask, (setup, worker, prefix, context.artifact))
+    attempts = Attempts(context.store, prefix)
+    dataset = _over_parts(context, missing, _PartTask, (setup, worker, attempts, context.artifact))
     for row in dataset.iter_rows():
         yield json.loads(row["line"])
 
@@ -173,22 +176,37 @@ def limit_threads(runtime: Runtime) -> None:
 class _PartTask:
     """The one place where Ray Data meets a worker: computes a part, stores it create-only, returns one short line."""
 
-    def __init__(self, setup: WorkerSetup, worker: type[Any], prefix: str, artifact: str) -> None:
-        self.store, self.prefix = setup.store, prefix
+    def __init__(self, setup: WorkerSetup, worker: type[Any], attempts: Attempts, artifact: str) -> None:
+        self.store, self.attempts = setup.store, attempts
         self.leave_out = not_digested(artifact)
         self.worker: PartWorker = worker(setup)
         limit_threads(setup.config.runtime)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
         lines = []
-        for part in batch["part"]:
+        for part in map(str, batch["part"]):
             started = time.monotonic()
-            made = self.worker(str(part))
-            table, beside = (made.table, made.beside) if isinstance(made, PartContent) else (made, {})
-            write_part(self.store, self.prefix, str(part), table, self.leave_out, beside)
-            line = {"part": str(part), "rows": table.num_rows, "seconds": time.monotonic() - started}
+            summary = self._do(part)
+            line = {"part": part, "summary": summary.to_json(), "seconds": time.monotonic() - started}
             lines.append(json.dumps(line))
         return {"line": lines}
+
+    def _do(self, part: str) -> PartSummary:
+        prefix, deaths = self.attempts.prefix, self.attempts.begin(part)
+        if deaths and self.store.exists(f"{prefix}/parts/{part}"):
+            return read_summary(self.store, prefix, part)
+        careful = getattr(self.worker, "row_by_row", None)
+        if careful is not None and deaths >= MOST_PART_DEATHS:
+            made = careful(part, self.attempts.guard_rows(part, deaths))
+        elif deaths < MOST_DEATHS:
+            made = self.worker(part)
+        else:
+            raise JobError(
+                f"{part}: its worker died {deaths} times in this part (memory, or a crash in a library), and "
+                f"{type(self.worker).__name__} cannot do it row by row"
+            )
+        table, beside = (made.table, made.beside) if isinstance(made, PartContent) else (made, {})
+        return write_part(self.store, prefix, part, table, self.leave_out, beside)
 
 
 class _PassingTask:

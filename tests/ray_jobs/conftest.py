@@ -83,34 +83,9 @@ def shuffled_list(sample_site, tmp_path):
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory):
     """A pipeline folder of the sample's shape with narrow random networks and the sample scorer's text tower."""
-    import torch
+    from tests.ray_jobs.tiny_pair import write_tiny_pair
 
-    from curation.buckets import SAMPLE_BUCKETS
-    from pangu.bucket_conditioning import bucket_sizes
-    from pangu.checkpoint import ExpertIdentity
-    from pangu.denoiser import PredictionType
-    from pangu.networks import build_sample_autoencoder, build_unet
-    from pangu.pipeline import ExpertsCard, PanGuDrawPipeline
-    from pangu.text_encoder import ClipTextEncoder
-    from pangu.time_range import Role, TimeSplit
-    from ray_jobs.job_configs import PREFIXES, SAMPLE_MODELS
-
-    buckets = bucket_sizes(json.loads(SAMPLE_BUCKETS.to_json()))
-    modules = {"text_encoder": ClipTextEncoder.from_scorer(SAMPLE_MODELS / "scorer")}
-    identities = {}
-    for seed, role in enumerate((Role.STRUCTURE, Role.TEXTURE)):
-        torch.manual_seed(seed)
-        modules[role.value] = build_unet("sample", block_out_channels=(32, 64)).eval()
-        identities[role.value] = ExpertIdentity(
-            role=role,
-            time_range=TimeSplit().range_of(role),
-            prediction_type=PredictionType.V,  # not the default, so that whoever forgets to carry it on is seen
-            buckets=buckets,
-        )
-    modules["vae"] = build_sample_autoencoder().eval()
-    folder = tmp_path_factory.mktemp("base")
-    PanGuDrawPipeline.build(modules, ExpertsCard(**identities, prefixes=PREFIXES)).save_pretrained(folder)
-    return folder
+    return write_tiny_pair(tmp_path_factory.mktemp("base"))
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +100,7 @@ def generator(tiny_base):
 def job(tmp_path, tiny_base, generator, monkeypatch):
     """The job with its parts done in this process."""
     from ray_jobs import generation_worker, part_runner
+    from ray_jobs.attempts import Attempts
     from ray_jobs.part_runner import WorkerSetup
     from tests.ray_jobs.generation_job import RECORDS, InProcess
 
@@ -132,7 +108,8 @@ def job(tmp_path, tiny_base, generator, monkeypatch):
 
     def schedule(context, missing, worker, prefix):
         setup = WorkerSetup(context.store, context.config, dict(context.plan.inputs), prefix)
-        task = part_runner._PartTask(setup, worker, prefix, context.artifact)
+        attempts = Attempts(context.store, prefix)
+        task = part_runner._PartTask(setup, worker, attempts, context.artifact)
         for part in missing:
             for line in task({"part": [part]})["line"]:
                 yield json.loads(line)

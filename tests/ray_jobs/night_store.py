@@ -16,6 +16,7 @@ from curation.sample.scene_judge_fit import draw_at
 from curation.sample.scenes import Scene
 from ray_jobs import compare_models, evaluate_images, part_runner, register_pictures, register_prompts, write_history
 from ray_jobs.artifacts import JOBS
+from ray_jobs.attempts import Attempts
 from ray_jobs.config import job_settings
 from ray_jobs.generated_rows import GENERATED
 from ray_jobs.job import JobContext, JobPlan, plan_job
@@ -35,7 +36,7 @@ MODULES = {
 def in_process(context, missing, worker, prefix):
     """What `part_runner._schedule` gives, without Ray."""
     setup = part_runner.WorkerSetup(context.store, context.config, dict(context.plan.inputs), prefix)
-    task = part_runner._PartTask(setup, worker, prefix, context.artifact)
+    task = part_runner._PartTask(setup, worker, Attempts(context.store, prefix), context.artifact)
     for part in missing:
         for line in task({"part": [part]})["line"]:
             yield json.loads(line)

@@ -10,6 +10,7 @@ import numpy as np
 
 from curation.sample.scene_prompts import enrich, short_prompts
 from ray_jobs import generation_worker, language_training, part_runner, raft_enhancer, train_enhancer
+from ray_jobs.attempts import Attempts
 from ray_jobs.config import job_settings
 from ray_jobs.job import JobContext, plan_job
 from ray_jobs.language_training import StoredModel, train_here
@@ -46,7 +47,7 @@ def without_ray(patch, generator):
 
     def schedule(context, missing, worker, prefix):
         setup = WorkerSetup(context.store, context.config, dict(context.plan.inputs), prefix)
-        task = part_runner._PartTask(setup, worker, prefix, context.artifact)
+        task = part_runner._PartTask(setup, worker, Attempts(context.store, prefix), context.artifact)
         for part in missing:
             for line in task({"part": [part]})["line"]:
                 yield json.loads(line)

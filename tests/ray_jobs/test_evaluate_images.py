@@ -14,6 +14,7 @@ from curation.buckets import SAMPLE_BUCKETS
 from curation.crop_plan import plan_centre_crop
 from ray_jobs import evaluate_images, evaluation_networks, evaluation_parts, part_runner
 from ray_jobs.artifacts import JOBS
+from ray_jobs.attempts import Attempts
 from ray_jobs.config import job_settings
 from ray_jobs.evaluation_cards import night_card
 from ray_jobs.generated_rows import GENERATED
@@ -105,7 +106,7 @@ def in_process(monkeypatch):
 
     def schedule(context, missing, worker, prefix):
         setup = WorkerSetup(context.store, context.config, dict(context.plan.inputs), prefix)
-        task = part_runner._PartTask(setup, worker, prefix, context.artifact)
+        task = part_runner._PartTask(setup, worker, Attempts(context.store, prefix), context.artifact)
         for part in missing:
             done.append(part)
             for line in task({"part": [part]})["line"]:
