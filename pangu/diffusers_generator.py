@@ -247,8 +247,8 @@ def load_generator(
 ) -> ImageGenerator:
     """The generator for a model: of a folder that we wrote, of any diffusers folder, or of a repository on the hub.
 
-    source: a folder with `model_index.json`, else `owner/name` on the hub, then with the commit as `revision`. dtype: of a
-    plain pipeline's weights; a pair of experts runs in float32. size: see `DiffusersGenerator`. Only safetensors are read.
+    source: a folder with `model_index.json`, else `owner/name` on the hub, then with the commit as `revision`. dtype: of the
+    weights; a pair's texts and steps stay in float32. size: see `DiffusersGenerator`. Only safetensors are read.
 
     Raises:
         ValueError: there is no such folder and no revision, or a setting does not go with this kind of model.
@@ -265,10 +265,10 @@ def load_generator(
         )
     kind = json.loads((folder / MODEL_INDEX).read_text(encoding="utf-8")).get("_class_name")
     if kind == PanGuDrawPipeline.__name__:
-        if size is not None or dtype is not torch.float32:
-            raise ValueError(f"size, dtype: got {size}, {dtype}, expected none and float32 for a pair of experts")
+        if size is not None:
+            raise ValueError(f"size: got {size}, expected none for a pair of experts")
         return Generator(
-            load_experts(folder, device),
+            load_experts(folder, device, dtype),
             rows_per_batch=rows_per_batch,
             offload_inactive_expert=offload_inactive_expert,
         )

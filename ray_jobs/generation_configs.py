@@ -138,6 +138,7 @@ class GenerateImages(JobConfig):
     model: str = Field(
         "experts", description="'experts' for the published pair; else a diffusers folder, or hub id@revision"
     )
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="of the networks; steps are taken in float32")
     size: str | None = Field(
         None, pattern=r"[1-9]\d*x[1-9]\d*", description="WIDTHxHEIGHT of plain models, where a prompt names none"
     )

@@ -25,6 +25,7 @@ PROBE_STEPS = (1, 3)
 
 _SPEED_FIELDS = (
     "model",
+    "dtype",
     "size",
     "steps",
     "sampler",

@@ -26,11 +26,14 @@ _MOST_REASON_CHARS = 300
 
 def load_model(store: Store, config: GenerateImages, experts: Manifest | None) -> ImageGenerator:
     """The generator, on the job's device."""
+    import torch
+
     from pangu.diffusers_generator import load_generator
     from ray_jobs.device import torch_device
 
     settings: dict[str, Any] = {
         "device": torch_device(config.runtime),
+        "dtype": getattr(torch, config.dtype),
         "rows_per_batch": config.batch_size,
         "offload_inactive_expert": config.offload_inactive_expert,
     }

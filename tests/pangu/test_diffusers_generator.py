@@ -142,8 +142,12 @@ def test_a_pair_of_experts_loads_through_the_same_door(pipeline, tmp_path):
     request = GenerationRequest(key="k", prompt="a red ball", seed=3, steps=2)
     expected = Generator(pipeline, rows_per_batch=2).generate([request])
     assert generator.generate([request])[0].sha256 == expected[0].sha256
-    with pytest.raises(ValueError, match="size, dtype"):
+    with pytest.raises(ValueError, match="size: got"):
         load_generator(tmp_path, size=(64, 64))
+    short = load_generator(tmp_path, dtype=torch.bfloat16, rows_per_batch=2)
+    made = [short.generate([request, other])[0] for other in (request.model_copy(update={"seed": 4}), request)]
+    assert made[0].sha256 == made[1].sha256, "in short types too a picture does not depend on its company"
+    assert 0 < np.abs(made[0].image.astype(int) - expected[0].image).mean() < 5
 
 
 def test_what_is_no_model_is_refused(tmp_path, folders):
