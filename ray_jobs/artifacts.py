@@ -136,7 +136,7 @@ JOBS = {
             ("enhancer_sft",),
             "raft_rounds",
             "expansions, pictures, rewards, fine-tuning on the best, held-out figures; again",
-            optional=("experts", "pairs", "enhancer"),
+            optional=("experts", "pairs", "champion:enhancer"),
         ),
         Job("publish_enhancement", ("raft_rounds",), "enhancement_site", "pictures before and after, curves by round"),
         Job("publish_enhancer", ("enhancer_sft", "raft_rounds"), "enhancer", "the best round, candidate if it wins"),

@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 from ray_jobs.config_model import FrozenModel, JobConfig, Share
 from ray_jobs.generation_configs import GenerateImages
 
+CHAMPION = "champion:enhancer"
+"""The input that is an earlier, published enhancer."""
+
 
 class RegisterPairs(JobConfig):
     """Where annotated pairs come from; several sources add up."""
@@ -118,7 +121,7 @@ class RaftEnhancer(JobConfig):
         wanted = {
             "experts": self.images.model == "experts",
             "pairs": self.replay_share > 0,
-            "enhancer": self.champion is not None,
+            CHAMPION: self.champion is not None,
         }
         return tuple(name for name in optional if wanted[name])
 

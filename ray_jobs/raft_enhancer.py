@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from pangu.raft import RoundFigures, StopReason, StopRules, best_round, decide_stop
-from ray_jobs.enhancer_configs import RaftEnhancer
+from ray_jobs.enhancer_configs import CHAMPION, RaftEnhancer
 from ray_jobs.errors import AlreadyStored, JobError
 from ray_jobs.job import JobContext
 from ray_jobs.kill_points import kill_point
@@ -72,7 +72,7 @@ class RaftRounds:
         clock = Clock()
         self.original = self.draw(0, "original", self.held_out, None, clock)
         self.sft = self.draw(0, "sft", self.held_out, self.models[0], clock)
-        champion = self.context.plan.inputs.get("enhancer")
+        champion = self.context.plan.inputs.get(CHAMPION)
         if champion is not None:
             stored = StoredModel(f"{champion.prefix}/{champion.folder}", champion.parts)
             self.champion = self.draw(0, "champion", self.held_out, stored, clock)

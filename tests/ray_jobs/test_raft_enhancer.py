@@ -180,7 +180,7 @@ def test_the_best_round_is_published_and_becomes_candidate_only_if_it_wins(playe
         enhancing.run("publish_enhancer", round=7)
     versions.promote(published, "champion")
     again = enhancing.raft(champion="champion", rounds=1)
-    assert again.inputs["enhancer"].key == published.key
+    assert again.inputs["champion:enhancer"].key == published.key
     assert again.facts["figures"][1]["wins_over_champion"] is not None
     arms = set(read_rows(enhancing.store, again, ["arm"]).column("arm").to_pylist())
     assert "champion" in arms
