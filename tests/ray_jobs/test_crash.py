@@ -87,7 +87,9 @@ def test_every_kill_point_stands_in_the_code_and_every_create_has_one_around_it(
     for point in KILL_POINTS:
         assert sum(f'kill_point("{point}")' in text for text in texts.values()) == 1, point
     bare = {name for name, text in texts.items() if "store.create(" in text and "kill_point(" not in text}
-    assert bare == {"checkpoint_mirror"}, "checkpoints may be torn: whoever loads them checks; nothing else may be"
+    # checkpoints may be torn: whoever loads them checks. The other two put one whole file that no commit waits for: scores
+    # that the next run finds in place, and the note that an alarm was told.
+    assert bare == {"checkpoint_mirror", "picture_scores", "nightly_tasks"}, bare
 
 
 @pytest.mark.reliability(1)
