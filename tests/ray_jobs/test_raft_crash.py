@@ -96,6 +96,7 @@ def test_killed_after_every_part_through_all_phases_of_a_round(taught, tmp_path)
     assert_same(store, expected, calm)
 
 
+@pytest.mark.slow
 @pytest.mark.reliability(1)
 @pytest.mark.parametrize("point", ["files.before_create", "model.before_create", "model.after_create"])
 def test_killed_around_the_model_of_a_round(point, taught, tmp_path):
