@@ -20,8 +20,9 @@ without saying so.
 - **Learned from**: scenes drawn by this repository, two emoji fonts with English and Chinese names (Noto, Apache-2.0;
   Fluent 3D, MIT), clothing photographs (CC0), 82 COCO photographs (CC BY / BY-SA) with their captions, captions and
   prompt lists (COCO, PartiPrompts) for the text tower. Teacher of the text tower: all-MiniLM-L6-v2 (Apache-2.0); its
-  outputs were targets, its weights are not in here. Teacher of the image tower, on crops of the training pictures: the
-  features of MobileNetV2 (ImageNet, Apache-2.0), as they are and as a ridge regression maps them to the training captions.
+  outputs were targets, its weights are not in here. Teacher of the image tower, on windows and mixtures of the training
+  pictures: the features of MobileNetV2 (ImageNet, Apache-2.0), as they are, as a ridge regression maps them to the training
+  captions, and as a logistic regression reads garments' classes from them.
   No picture and no caption is stored in this folder.
 - **Kept back**: 10 % of the emoji concepts in both art styles, 15 % more in one style, 20 % of the clothing, 29 COCO
   photographs, and one kind-and-colour combination in eight of the drawn scenes. Names of kept-back emoji **were** among
@@ -44,7 +45,10 @@ Seeds: {num_seeds}; the worst counts; the weights here are those of seed {first}
 
 
 def write_model_card(folder: Path, seeds: Sequence[dict[str, Any]], *, low: float, high: float) -> None:
-    """Write README.md from the `figures.json` of every seed, the published one first."""
+    """Write README.md from the `figures.json` of every seed, the published one first.
+
+    Where that has a `history`, weights that did not come of one run, the card ends with it.
+    """
     rows = []
     for at, each in enumerate(seeds[0]["figures"]):
         values = [seed["figures"][at]["value"] for seed in seeds]
@@ -55,4 +59,6 @@ def write_model_card(folder: Path, seeds: Sequence[dict[str, Any]], *, low: floa
     effort = ", ".join(f"{seed['image_steps']} steps in {seed['image_core_minutes']} core-minutes" for seed in seeds)
     head = _HEAD.format(low=low, high=high, num_seeds=len(seeds), first=seeds[0]["seed"])
     end = f"\nText tower: {seeds[0]['text_steps']} steps. Image tower, by seed: {effort}.\n"
+    if history := seeds[0].get("history"):
+        end += f"\n{history}\n"
     (folder / "README.md").write_text(head + "\n".join(rows) + "\n" + end, encoding="utf-8")

@@ -42,6 +42,15 @@ CLOTHING_EN: dict[str, str] = {name: f"a {name}" for name in CLOTHING_ZH} | {
 }
 
 
+def clothing_prompts() -> dict[str, list[str]]:
+    """The ten classes by `concept`, and the prompt of each by language: what accuracy is measured among."""
+    return {
+        "concept": list(CLOTHING_EN),
+        "en": [f"a photo of {told}" for told in CLOTHING_EN.values()],
+        "zh": [f"一张{CLOTHING_ZH[name]}的照片" for name in CLOTHING_EN],
+    }
+
+
 @dataclass(frozen=True)
 class Pair:
     """One picture with its captions, the source it is from, the concept it shows and the part it belongs to."""

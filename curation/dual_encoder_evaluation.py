@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from curation.calibration import area_under_curve
 from curation.dual_encoder import IMAGE_SIDE_PX, encode_texts, normalised_pixels
-from curation.dual_encoder_data import CLOTHING_EN, CLOTHING_ZH, Pair, read_picture
+from curation.dual_encoder_data import Pair, clothing_prompts, read_picture
 from curation.dual_encoder_pictures import squashed_scene
 from curation.sample.scene_captions import Language, caption, is_held_out, near_misses
 from curation.sample.scenes import COLOURS, HIDDEN_BY, KINDS, Scene, random_scene
@@ -99,12 +99,9 @@ def _clothing_figures(model: nn.Module, tokenizer: Tokenizer, pairs: Sequence[Pa
     if not chosen:
         return []
     images = embed_pictures(model, read_on_white(chosen))
-    classes = list(CLOTHING_EN)
+    prompts = clothing_prompts()
+    classes = prompts["concept"]
     labels = torch.tensor([classes.index(pair.concept) for pair in chosen])
-    prompts = {
-        "en": [f"a photo of {CLOTHING_EN[name]}" for name in classes],
-        "zh": [f"一张{CLOTHING_ZH[name]}的照片" for name in classes],
-    }
     return [
         Figure(
             f"clothing, 10-way accuracy, {language}",

@@ -13,12 +13,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from curation.dual_encoder import EMBED_DIM, build_dual_encoder, save_dual_encoder
+from curation.dual_encoder_batches import ImageMaterial
 from curation.dual_encoder_card import write_model_card
 from curation.dual_encoder_data import Pair, TaughtText, read_pairs, read_texts
 from curation.dual_encoder_evaluation import Figure, evaluate_dual_encoder
 from curation.dual_encoder_heads import ABSTAIN_HIGH, ABSTAIN_LOW, fit_heads
-from curation.dual_encoder_image import ImageMaterial, fit_image_tower, start_image_fit
+from curation.dual_encoder_image import fit_image_tower, start_image_fit
 from curation.dual_encoder_pictures import DrawnPictures, caption_centres, draw_pictures, read_named_pictures
+from curation.dual_encoder_teachers import fit_caption_space, fit_clothing_teacher
 from curation.dual_encoder_text import (
     TEACHER_DIM,
     AttributeReadout,
@@ -28,7 +30,7 @@ from curation.dual_encoder_text import (
     training_scene,
 )
 from curation.dual_encoder_tokenizer import fit_tokenizer
-from curation.dual_encoder_views import PictureTeacher, TaughtViews, fit_caption_space, make_views
+from curation.dual_encoder_views import PictureTeacher, TaughtViews, make_views
 from curation.sample.scene_captions import caption_en, caption_zh
 
 Progress = Callable[[str], None]
@@ -200,7 +202,7 @@ def _image_material(
     settings.shared_folder.mkdir(parents=True, exist_ok=True)
     kept = settings.shared_folder / "views.pt"
     if kept.is_file():
-        views = TaughtViews(**torch.load(kept, weights_only=True))
+        views = TaughtViews(**torch.load(kept, weights_only=True, mmap=True))
     else:
         progress("views: asking the photographs' teacher")
         views = make_views([pair for pair in pairs if pair.part == "train"], teach, seed=0)
@@ -209,6 +211,7 @@ def _image_material(
     training_pairs = [pair for pair in pairs if pair.part == "train"]
     named = read_named_pictures(fit.model, tokenizer, training_pairs)
     caption_space = fit_caption_space(views, caption_centres(fit.model, tokenizer, training_pairs))
+    clothing = fit_clothing_teacher(fit.model, tokenizer, training_pairs, views)
     kept = settings.work_folder / f"drawn_{settings.num_scenes}_{settings.seed}.pt"
     if kept.is_file():
         drawn = DrawnPictures(**torch.load(kept, weights_only=True))
@@ -216,7 +219,7 @@ def _image_material(
         drawn = draw_pictures(fit.model, tokenizer, settings.num_scenes, settings.seed)
         save_whole(vars(drawn), kept)
     progress(f"pictures: {len(named.pixels)} named, {len(drawn.pixels)} drawn, {len(views.pixels)} views")
-    return ImageMaterial(drawn, named, views, fit.readout.requires_grad_(False), caption_space)
+    return ImageMaterial(drawn, named, views, fit.readout.requires_grad_(False), caption_space, clothing)
 
 
 def save_whole(value: object, path: Path) -> None:

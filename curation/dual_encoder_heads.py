@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from curation.clip_scorer import ClipScorer
+from curation.dual_encoder_crops import crops
 from curation.dual_encoder_damage import DAMAGES
 from curation.dual_encoder_data import Pair
 from curation.dual_encoder_evaluation import Figure, read_on_white
@@ -56,6 +57,13 @@ def _filtered(photographs: Pictures, count: int, seed: int) -> Pictures:
     return np.stack([np.asarray(stylise(Image.fromarray(photographs[at]), rng)) for at in chosen])
 
 
+def _windows(pairs: Sequence[Pair], seed: int, *, count: int = 3) -> Pictures:
+    """`count` windows of every photograph, half of them with other colours: there are few whole ones to learn from."""
+    rng = np.random.default_rng(seed)
+    found = [view for owner, pair in enumerate(pairs) for view in list(crops(pair, owner, 1 + count, rng))[1:]]
+    return np.stack([np.asarray(view.image.resize((96, 96), Image.Resampling.BICUBIC)) for view in found])
+
+
 def _installed_photographs() -> Pictures:
     """Crops of the photographs that ship with libraries: no tower and no head has learned from them."""
     return np.stack([np.asarray(crop.image.resize((96, 96))) for crop in photograph_crops()])
@@ -94,6 +102,8 @@ def fit_heads(folder: Path, pairs: Sequence[Pair], *, num_drawn: int = 900, seed
         by_part["shaded", part] = _drawn("shaded", count, start + 1, held_out=held_out)
         by_part["screens", part] = _screens(count // 2, start + 2)
         by_part["filtered photographs", part] = _filtered(by_part["photos", part], count, start + 3)
+    photographs = [pair for pair in pairs if pair.source.startswith("photos") and pair.part == "train"]
+    by_part["photograph windows", "train"] = _windows(photographs, seed + 5)
     by_part["installed photographs", "held_out"] = _installed_photographs()
     embedded = {key: scorer.embed_images(pictures) for key, pictures in by_part.items()}
     cartoon, cartoon_figures = _cartoon(embedded)

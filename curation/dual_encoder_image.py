@@ -1,5 +1,6 @@
 """Fitting the image tower to a frozen text tower, with a running average of its weights; resumable."""
 
+import copy
 import math
 import time
 from collections.abc import Callable
@@ -13,13 +14,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from curation.dual_encoder import EMBED_DIM, normalised_pixels
+from curation.dual_encoder_batches import ImageMaterial, StepRows, choose_rows
 from curation.dual_encoder_damage import damage_randomly
-from curation.dual_encoder_pictures import DrawnPictures, NamedPictures, augment_drawn, augment_named, augment_view
-from curation.dual_encoder_text import AttributeReadout
-from curation.dual_encoder_views import HELD_OUT_STYLE, TARGET_DIM, CaptionSpaceTeacher, TaughtViews
+from curation.dual_encoder_losses import drawn_loss, named_loss, same_concept_loss
+from curation.dual_encoder_views import TARGET_DIM
 
-NUM_DRAWN, NUM_EMOJI, NUM_CLOTHING, NUM_COCO, NUM_VIEWS = 40, 64, 10, 8, 40
 FEATURE_DIM = 512
+AVERAGE_DECAY = 0.999
+SETTLING_BATCHES = 40
 
 
 @dataclass
@@ -75,66 +77,6 @@ def start_image_fit(visual: nn.Module) -> ImageFit:
     return ImageFit(visual, average, logit_scale, look, to_features, optimiser)
 
 
-def _named_loss(found: torch.Tensor, bank: torch.Tensor, wanted: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy over the caption bank, over the batch's own pictures, and the cosine to the captions' centre."""
-    logits = scale * found @ bank.T
-    towards_text = -(wanted * F.log_softmax(logits, dim=1)).sum(1).mean()
-    centre = F.normalize(wanted @ bank, dim=-1)
-    towards_image = F.cross_entropy(scale * centre @ found.T, torch.arange(len(found)))
-    return towards_text + 0.3 * towards_image + 0.5 * (1 - (found * centre).sum(1).mean())
-
-
-def _drawn_loss(
-    found: torch.Tensor,
-    captions: torch.Tensor,
-    misses: torch.Tensor,
-    scale: torch.Tensor,
-) -> torch.Tensor:
-    """Own caption against own near misses and the other scenes' captions, both ways, and the cosine to it."""
-    labels = torch.arange(len(found))
-    among_batch = scale * found @ captions.T
-    own_misses = scale * torch.einsum("bd,bkd->bk", found, misses)
-    everything = torch.cat([among_batch, own_misses], dim=1)
-    own = torch.cat([among_batch.diagonal()[:, None], own_misses], dim=1)
-    loss = F.cross_entropy(everything, labels) + F.cross_entropy(own, torch.zeros_like(labels))
-    loss = loss + 0.3 * F.cross_entropy(among_batch.T, labels)
-    return loss + 0.5 * (1 - (found * captions).sum(1).mean())
-
-
-@dataclass(frozen=True)
-class Look:
-    """Per picture (B,): is it a cartoon, may the tower be told so, is it damaged."""
-
-    is_cartoon: torch.Tensor
-    knows_look: torch.Tensor
-    is_damaged: torch.Tensor
-
-    def loss(self, look: nn.Linear, found: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy of both read-outs from embeddings (B, 256)."""
-        wanted = torch.stack([self.is_cartoon, self.is_damaged], dim=1).float()
-        counts = torch.stack([self.knows_look, torch.ones_like(self.knows_look)], dim=1).float()
-        losses = F.binary_cross_entropy_with_logits(look(found * 16), wanted, reduction="none")
-        return (losses * counts).sum() / counts.sum()
-
-
-def _taught_loss(fit: ImageFit, material: "ImageMaterial", rows: torch.Tensor, encoded: "Encoded") -> torch.Tensor:
-    """One minus the cosine to the teacher's features, and to where it puts the pictures among the captions."""
-    features = F.normalize(fit.to_features(encoded.features), dim=-1)
-    to_features = 1 - (features * material.views.targets[rows]).sum(1).mean()
-    return 2 * to_features + 2 * material.caption_space.loss(rows, encoded.found)
-
-
-@dataclass(frozen=True)
-class ImageMaterial:
-    """What the image tower is fitted on."""
-
-    drawn: DrawnPictures
-    named: NamedPictures
-    views: TaughtViews
-    readout: AttributeReadout
-    caption_space: CaptionSpaceTeacher
-
-
 @dataclass(frozen=True)
 class Encoded:
     """Embeddings (B, 256), normalised, and the last feature map's mean (B, 512)."""
@@ -153,60 +95,20 @@ def encode_with_features(visual: Any, pictures: torch.Tensor) -> Encoded:  # noq
     return Encoded(F.normalize(found.float(), dim=-1), hidden.float().mean((2, 3)))
 
 
-def _batch_of_named(named: NamedPictures, language: str, rng: np.random.Generator) -> torch.Tensor:
-    sources = np.array(named.sources)
-    with_captions = named.wanted[language].sum(1).numpy() > 0
-    chosen = []
-    for prefix, count in (("emoji", NUM_EMOJI), ("photos_clothing", NUM_CLOTHING), ("photos_coco", NUM_COCO)):
-        able = np.flatnonzero(np.char.startswith(sources, prefix) & with_captions)
-        if len(able):
-            chosen.append(rng.choice(able, min(count, len(able)), replace=False))
-    return torch.from_numpy(np.concatenate(chosen))
+def _batch(material: ImageMaterial, language: str, seed: int, step: int) -> tuple[StepRows, torch.Tensor, torch.Tensor]:
+    """The rows of a step, their pictures (B, 3, 96, 96) and whether each is damaged (B,): the same at every call."""
+    torch.manual_seed(seed * 1_000_003 + step)
+    rows = choose_rows(material, language, np.random.default_rng((seed, step)))
+    return rows, *damage_randomly(rows.pictures(material), share=0.12)
 
 
 def image_step(fit: ImageFit, material: ImageMaterial, seed: int) -> dict[str, float]:
     """One step; English and Chinese captions on alternate steps."""
-    rng = np.random.default_rng((seed, fit.step))
-    torch.manual_seed(seed * 1_000_003 + fit.step)
-    language_at = fit.step % 2
-    language = ("en", "zh")[language_at]
-    named = _batch_of_named(material.named, language, rng)
-    drawn = torch.from_numpy(rng.choice(len(material.drawn.pixels), NUM_DRAWN, replace=False))
-    views = torch.from_numpy(rng.choice(len(material.views.pixels), NUM_VIEWS, replace=False))
-    sources = [material.named.sources[index] for index in named.tolist()]
-    is_emoji = torch.tensor([source.startswith("emoji") for source in sources])
-    pictures = torch.cat(
-        [
-            augment_named(material.named.pixels[named], material.named.may_mirror[named], is_emoji),
-            augment_drawn(material.drawn.pixels[drawn]),
-            augment_view(material.views.pixels[views]),
-        ]
-    )
-    pictures, is_damaged = damage_randomly(pictures, share=0.15)
+    language = ("en", "zh")[fit.step % 2]
+    rows, pictures, is_damaged = _batch(material, language, seed, fit.step)
     encoded = encode_with_features(fit.visual, pictures)
-    of_named, of_drawn = encoded.found[: len(named)], encoded.found[len(named) : -len(views)]
-    look = Look(
-        torch.cat([is_emoji, material.drawn.is_flat[drawn], material.views.is_cartoon[views]]),
-        torch.cat(
-            [
-                torch.tensor([source != HELD_OUT_STYLE for source in sources]),
-                torch.ones(len(drawn), dtype=torch.bool),
-                material.views.knows_look[views],
-            ]
-        ),
-        is_damaged,
-    )
-    of_views = Encoded(encoded.found[-len(views) :], encoded.features[-len(views) :])
-    scale = fit.logit_scale.exp().clamp(max=60.0)
-    losses = {
-        "named": _named_loss(of_named, material.named.banks[language], material.named.wanted[language][named], scale),
-        "drawn": _drawn_loss(
-            of_drawn, material.drawn.captions[drawn, language_at], material.drawn.misses[drawn], scale
-        ),
-        "look": look.loss(fit.look, encoded.found),
-        "attributes": material.readout.loss(of_drawn, material.drawn.targets[drawn]),
-        "taught": _taught_loss(fit, material, views, of_views),
-    }
+    losses = _losses(fit, material, rows, encoded, language)
+    losses["look"] = rows.look(material, is_damaged).loss(fit.look, encoded.found)
     fit.optimiser.zero_grad()
     torch.autograd.backward(torch.stack(list(losses.values())).sum())
     nn.utils.clip_grad_norm_(fit.visual.parameters(), 2.0)
@@ -216,14 +118,54 @@ def image_step(fit: ImageFit, material: ImageMaterial, seed: int) -> dict[str, f
     return {name: value.item() for name, value in losses.items()}
 
 
+def _losses(
+    fit: ImageFit, material: ImageMaterial, rows: StepRows, encoded: Encoded, language: str
+) -> dict[str, torch.Tensor]:
+    """Each kind of picture against what is known of it."""
+    scale = fit.logit_scale.exp().clamp(max=60.0)
+    named, clothing = rows.named.all(), material.clothing
+    first_view = len(named) + len(rows.drawn)
+    of_named, of_drawn = encoded.found[: len(named)], encoded.found[len(named) : first_view]
+    of_views = encoded.found[first_view:]
+    captions = material.drawn.captions[rows.drawn, ("en", "zh").index(language)]
+    features = F.normalize(fit.to_features(encoded.features[first_view:]), dim=-1)
+    garments = torch.cat([clothing.pair_is_known[named], clothing.is_known[rows.views]])
+    classes = torch.cat([clothing.of_pairs[named], clothing.classes[rows.views]])[garments]
+    of_garments = torch.cat([of_named, of_views])[garments]
+    return {
+        "named": named_loss(of_named, material.named.banks[language], material.named.wanted[language][named], scale),
+        "styles": 0.3 * same_concept_loss(of_named[rows.named.one], of_named[rows.named.two], scale),
+        "drawn": drawn_loss(of_drawn, captions, material.drawn.misses[rows.drawn], scale),
+        "attributes": material.readout.loss(of_drawn, material.drawn.targets[rows.drawn]),
+        "features": 2 * (1 - (features * material.views.targets[rows.views]).sum(1).mean()),
+        "caption space": 2 * material.caption_space.loss(rows.views, of_views),
+        "clothing": clothing.loss(classes, of_garments, language, scale),
+    }
+
+
 @torch.no_grad()
 def _move_average(fit: ImageFit) -> None:
-    keep = min(0.999, (1 + fit.step) / (10 + fit.step))
+    keep = min(AVERAGE_DECAY, (1 + fit.step) / (10 + fit.step))
     for name, value in fit.visual.state_dict().items():
         if value.is_floating_point():
             fit.average[name].lerp_(value, 1 - keep)
         else:
             fit.average[name].copy_(value)
+
+
+@torch.no_grad()
+def settle_statistics(fit: ImageFit, material: ImageMaterial, seed: int) -> None:
+    """Measure the averaged weights' own batch-norm statistics."""
+    visual = copy.deepcopy(fit.visual)
+    visual.load_state_dict(fit.average)
+    norms = [module for module in visual.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over all batches
+    visual.train()
+    for number in range(SETTLING_BATCHES):
+        encode_with_features(visual, _batch(material, "en", seed, fit.step + number)[1])
+    fit.average.update({name: value.clone() for name, value in visual.named_buffers() if name in fit.average})
 
 
 def fit_image_tower(
@@ -248,8 +190,10 @@ def fit_image_tower(
         fit.seconds += time.process_time() - started
         if fit.step % 50 == 1:
             told = ", ".join(f"{name} {value:.3f}" for name, value in losses.items())
-            progress(f"image step {fit.step}, {done:.0%}: {told}, scale {fit.logit_scale.exp().item():.1f}")
+            spent = f"{done:.0%}, {fit.seconds / 60:.1f} core-minutes"
+            progress(f"image step {fit.step}, {spent}: {told}, scale {fit.logit_scale.exp().item():.1f}")
         if fit.step % checkpoint_every == 0:
             checkpoint()
             fit.visual.train()
+    settle_statistics(fit, material, seed)
     checkpoint()

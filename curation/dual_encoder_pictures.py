@@ -72,6 +72,7 @@ class NamedPictures:
     """Emoji, clothing and photos: RGBA (N, 4, 112, 112) uint8 with soft targets over a bank of captions a language.
 
     `banks[language]`: (T, 256); `wanted[language]`: (N, T) rows that sum to one, zero where there is no caption.
+    `concepts` are the rows of each emoji concept, one or two of them: the art styles it is there in.
     """
 
     pixels: torch.Tensor
@@ -79,6 +80,7 @@ class NamedPictures:
     may_mirror: torch.Tensor
     banks: dict[str, torch.Tensor]
     wanted: dict[str, torch.Tensor]
+    concepts: tuple[tuple[int, ...], ...]
 
 
 def read_named_pictures(model: nn.Module, tokenizer: Tokenizer, pairs: Sequence[Pair]) -> NamedPictures:
@@ -103,7 +105,16 @@ def read_named_pictures(model: nn.Module, tokenizer: Tokenizer, pairs: Sequence[
         may_mirror=torch.tensor([not _HANDED.search(" ".join(pair.captions_en)) for pair in pairs]),
         banks=banks,
         wanted=wanted,
+        concepts=_concepts(pairs),
     )
+
+
+def _concepts(pairs: Sequence[Pair]) -> tuple[tuple[int, ...], ...]:
+    rows: dict[str, list[int]] = {}
+    for row, pair in enumerate(pairs):
+        if pair.source.startswith("emoji"):
+            rows.setdefault(pair.concept, []).append(row)
+    return tuple(tuple(each) for each in rows.values())
 
 
 def caption_centres(model: nn.Module, tokenizer: Tokenizer, pairs: Sequence[Pair]) -> torch.Tensor:
@@ -113,78 +124,3 @@ def caption_centres(model: nn.Module, tokenizer: Tokenizer, pairs: Sequence[Pair
     bank = encode_texts(model, tokenizer, names)
     means = [bank[[position[text] for text in pair.captions_en]].mean(0) for pair in pairs]
     return F.normalize(torch.stack(means), dim=-1)
-
-
-def augment_named(pixels: torch.Tensor, may_mirror: torch.Tensor, is_cut_out: torch.Tensor) -> torch.Tensor:
-    """Random crop, turn, mirror, backdrop and light: (B, 4, 112, 112) uint8 to (B, 3, 96, 96) float in [0, 255].
-
-    Cut-outs (`is_cut_out`) may also shrink before their backdrop; photos are only cropped.
-    """
-    count = len(pixels)
-    lowest = torch.where(is_cut_out, 0.78, 0.6)
-    highest = torch.where(is_cut_out, 1.55, 1.0)
-    scale = lowest + (highest - lowest) * torch.rand(count)
-    stretch = torch.exp(0.22 * (torch.rand(count) - 0.5))
-    angle = torch.randn(count) * 0.10
-    mirror = torch.where(may_mirror & (torch.rand(count) < 0.5), -1.0, 1.0)
-    room = (1 - scale).abs() + torch.where(is_cut_out, 0.12, 0.0)
-    shift = (torch.rand(count, 2) * 2 - 1) * room[:, None]
-    warp = torch.stack(
-        [
-            torch.stack([scale * stretch * mirror * angle.cos(), -scale * angle.sin(), shift[:, 0]], 1),
-            torch.stack([scale * mirror * angle.sin(), scale / stretch * angle.cos(), shift[:, 1]], 1),
-        ],
-        dim=1,
-    )
-    grid = F.affine_grid(warp, [count, 4, IMAGE_SIDE_PX, IMAGE_SIDE_PX], align_corners=False)
-    source = pixels.float()
-    cut_out = F.grid_sample(source, grid, padding_mode="zeros", align_corners=False)
-    opaque = F.grid_sample(source, grid, padding_mode="reflection", align_corners=False)
-    warped = torch.where(is_cut_out[:, None, None, None], cut_out, opaque)
-    alpha = warped[:, 3:] / 255
-    return vary_light(warped[:, :3] * alpha + _backdrops(count) * (1 - alpha))
-
-
-def _backdrops(count: int) -> torch.Tensor:
-    """White for half, else a colour that runs into another one."""
-    top, bottom = torch.rand(2, count, 3, 1, 1) * 255
-    run = torch.linspace(0, 1, IMAGE_SIDE_PX)[None, None, :, None]
-    coloured = (top * (1 - run) + bottom * run).expand(count, 3, IMAGE_SIDE_PX, IMAGE_SIDE_PX)
-    return torch.where(torch.rand(count, 1, 1, 1) < 0.5, torch.tensor(255.0), coloured)
-
-
-def vary_light(pictures: torch.Tensor) -> torch.Tensor:
-    """Random brightness, contrast, saturation and grain, mild enough to leave colour names true; [0, 255]."""
-    count = len(pictures)
-    brightness, contrast, saturation = (1 + 0.28 * (torch.rand(3, count, 1, 1, 1) - 0.5)).unbind(0)
-    grey = pictures.mean(1, keepdim=True)
-    varied = (grey + (pictures - grey) * saturation) * brightness
-    level = varied.mean((1, 2, 3), keepdim=True)
-    varied = (varied - level) * contrast + level
-    grain = torch.rand(count, 1, 1, 1) * 8 * (torch.rand(count, 1, 1, 1) < 0.3)
-    return (varied + grain * torch.randn_like(varied)).clamp(0, 255)
-
-
-def augment_drawn(pixels: torch.Tensor) -> torch.Tensor:
-    """Small shifts, zooms and light changes that keep sides, counts and relations true; (B, 3, 96, 96) in [0, 255]."""
-    count = len(pixels)
-    scale = 0.94 + 0.12 * torch.rand(count)
-    shift = (torch.rand(count, 2) - 0.5) * 0.10
-    zero = torch.zeros(count)
-    warp = torch.stack([torch.stack([scale, zero, shift[:, 0]], 1), torch.stack([zero, scale, shift[:, 1]], 1)], dim=1)
-    grid = F.affine_grid(warp, [count, 3, IMAGE_SIDE_PX, IMAGE_SIDE_PX], align_corners=False)
-    return vary_light(F.grid_sample(pixels.float(), grid, padding_mode="border", align_corners=False))
-
-
-def augment_view(pixels: torch.Tensor) -> torch.Tensor:
-    """Mirror, small zooms and shifts, light: what leaves a teacher's word on (B, 3, 112, 112) true; (B, 3, 96, 96)."""
-    count = len(pixels)
-    scale = 0.85 + 0.15 * torch.rand(count)
-    mirror = torch.where(torch.rand(count) < 0.5, -1.0, 1.0)
-    shift = (torch.rand(count, 2) * 2 - 1) * (1 - scale)[:, None]
-    zero = torch.zeros(count)
-    warp = torch.stack(
-        [torch.stack([scale * mirror, zero, shift[:, 0]], 1), torch.stack([zero, scale, shift[:, 1]], 1)], dim=1
-    )
-    grid = F.affine_grid(warp, [count, 3, IMAGE_SIDE_PX, IMAGE_SIDE_PX], align_corners=False)
-    return vary_light(F.grid_sample(pixels.float(), grid, padding_mode="border", align_corners=False))

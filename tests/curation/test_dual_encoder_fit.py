@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from curation import dual_encoder_image, dual_encoder_views
 from curation.dual_encoder_data import CLOTHING_EN
 from curation.dual_encoder_fit import (
     DualEncoderSettings,
@@ -95,12 +96,15 @@ def teach(pictures):
     return np.stack([picture.reshape(4, 56, 4, 56, 3).mean((1, 3)).ravel() for picture in pictures]).astype(np.float32)
 
 
-@pytest.mark.timeout(280)
-def test_fitting_publishes_a_scorer_with_heads_and_goes_on_where_it_stood(settings):
+@pytest.mark.timeout(600)
+def test_fitting_publishes_a_scorer_with_heads_and_goes_on_where_it_stood(settings, monkeypatch):
     from curation.aesthetic_scorer import AestheticScorer
     from curation.cartoon_classifier import CartoonClassifier
     from curation.clip_scorer import ClipScorer
 
+    for name in ("COCO_CROPS", "CLOTHING_CROPS", "NUM_MIXED", "NUM_PASTED", "NUM_STYLISED", "NUM_SCREENSHOTS"):
+        monkeypatch.setattr(dual_encoder_views, name, 6)
+    monkeypatch.setattr(dual_encoder_image, "SETTLING_BATCHES", 1)
     told = []
     figures = fit_dual_encoder(settings, teach, told.append)
     published = settings.work_folder / "published"
