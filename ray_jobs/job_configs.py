@@ -271,7 +271,7 @@ class WriteHistory(JobConfig):
         return None if value is None else in_utc(value)
 
 
-CONFIGS: dict[str, type[JobConfig]] = ENHANCER_CONFIGS | {
+CONFIGS: dict[str, type[JobConfig]] = {
     "register_url_list": RegisterUrlList,
     "download_images": DownloadImages,
     "score_images": ScoreImages,
@@ -288,4 +288,4 @@ CONFIGS: dict[str, type[JobConfig]] = ENHANCER_CONFIGS | {
     "compare_models": CompareModels,
     "write_history": WriteHistory,
     "publish_dashboard": PublishDashboard,
-}
+} | ENHANCER_CONFIGS

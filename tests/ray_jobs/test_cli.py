@@ -27,7 +27,7 @@ def pangu(*arguments, **environment):
         (["run", "register_url_list", "--set", "path=/nowhere/list.csv"], "/nowhere/list.csv"),
         (
             ["run", "score_images", "--preset", "hugee"],
-            "preset: 'hugee' is neither a file nor one of full, sample, small",
+            "preset: 'hugee' is neither a file nor one of evaluation, full, sample, small",
         ),
         (["run", "score_images", "--input", "images"], "--input: 'images' has no '='"),
         (["run", "score_images"], "images: no such version in"),
