@@ -166,8 +166,8 @@ class LocalPlatform:
         """Whether any process of a component lives."""
         return name in own_processes(self.home).values()
 
-    def spawn(self, name: str, command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
-        """Start a component in a session of its own, its output in ``logs/<name>.log``."""
+    def spawn(self, name: str, command: list[str], environment: dict[str, str]) -> None:
+        """Start a component in a session of its own, its output in ``logs/<name>.log``; it outlives this process."""
         logs = self.home / "logs"
         logs.mkdir(parents=True, exist_ok=True)
         with (logs / f"{name}.log").open("ab") as log:
@@ -182,7 +182,7 @@ class LocalPlatform:
             )
         with (self.home / "sessions.txt").open("a") as sessions:
             sessions.write(f"{process.pid} {name}\n")
-        return process
+        process.returncode = 0  # nobody waits for it here: `stop` finds it by its session
 
     def ray_answers(self) -> bool:
         """Whether the Jobs API answers to our token."""
