@@ -238,7 +238,10 @@ def test_a_field_has_its_type_its_choices_its_description_and_the_presets_value(
     assert sampler["enum"] == ["ddim", "euler", "dpm_solver++", "unipc", None] and sampler["type"] == ["string", "null"]
     assert dag["help"]["generate_images.sampler"] == "the model's own if absent"
     mark = form["generate_images.mark"]["properties"]
-    assert mark["watermark"]["enum"] == ["none", "rivaGan"] and values["generate_images.mark"]["system"] == "PanGu-Draw"
+    assert (
+        mark["watermark"]["enum"] == ["none", "pattern", "rivaGan"]
+        and values["generate_images.mark"]["system"] == "PanGu-Draw"
+    )
     assert values["generate_images.runtime"] == {"workers": 2, "cpus_per_worker": 1.0, "threads": 1, "device": "cpu"}, (
         "the preset's keys, and the defaults of the others"
     )
