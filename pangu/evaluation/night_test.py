@@ -33,23 +33,51 @@ def predictive_scale(window: NDArray[Any], noise_variance: NDArray[Any] | float 
 
 
 def predictive_p_values(
-    window: NDArray[Any], tonight: NDArray[Any], worse: NDArray[Any] | int, noise_variance: NDArray[Any] | float = 0.0
+    window: NDArray[Any],
+    tonight: NDArray[Any],
+    worse: NDArray[Any] | int,
+    noise_variance: NDArray[Any] | float = 0.0,
+    noise_degrees: NDArray[Any] | float | None = None,
 ) -> Float64Array:
     """Return the chance of a quiet night at least as bad as tonight: (...) of window (..., W) and tonight (...).
 
+    The larger of two: against the spread between nights, with W - 1 degrees of freedom, and against the noise of the
+    images, with `noise_degrees` (pairs - 1; W - 1 where it is not known). Either alone may be blind.
     worse: +1 where higher is worse, -1 where lower is, 0 where either is.
     """
     shift = tonight - window.mean(axis=-1)
-    scale = predictive_scale(window, noise_variance)
     # A sum of equal numbers is off by its last bits: that is no change.
     tiny = 1e-12 * np.abs(window).max(axis=-1)
-    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        ratio = np.where(np.abs(shift) <= tiny, 0.0, shift / scale)
+    shift = np.where(np.abs(shift) <= tiny, 0.0, shift)
     degrees = window.shape[-1] - 1
-    one_sided = special.stdtr(degrees, -ratio * np.where(np.asarray(worse) == 0, 1, worse))
-    two_sided = 2.0 * special.stdtr(degrees, -np.abs(ratio))
-    p_values: Float64Array = np.where(np.asarray(worse) == 0, two_sided, one_sided)
+    noise = np.asarray(noise_variance, dtype=np.float64)
+    of_nights = _tail(shift, predictive_scale(window), degrees, worse)
+    of_images = _tail(shift, np.sqrt(noise), degrees if noise_degrees is None else noise_degrees, worse)
+    p_values: Float64Array = np.where(noise > 0.0, np.maximum(of_nights, of_images), of_nights)
     return p_values
+
+
+def predictive_reach(
+    window: NDArray[Any], noise_variance: float, noise_degrees: float | None, tail: float
+) -> Float64Array:
+    """Return how far from the mean of the window (..., W) the p-value falls to `tail` on one side."""
+    degrees = window.shape[-1] - 1
+    of_images = special.stdtrit(degrees if noise_degrees is None else noise_degrees, 1.0 - tail)
+    reach: Float64Array = np.maximum(
+        predictive_scale(window) * special.stdtrit(degrees, 1.0 - tail), noise_variance**0.5 * of_images
+    )
+    return reach
+
+
+def _tail(
+    shift: NDArray[Any], scale: NDArray[Any], degrees: NDArray[Any] | float, worse: NDArray[Any] | int
+) -> Float64Array:
+    """Return Student's chance of a shift at least as bad as this one."""
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        ratio = np.where(shift == 0.0, 0.0, shift / scale)
+    one_sided = special.stdtr(degrees, -ratio * np.where(np.asarray(worse) == 0, 1, worse))
+    found: Float64Array = np.where(np.asarray(worse) == 0, 2.0 * special.stdtr(degrees, -np.abs(ratio)), one_sided)
+    return found
 
 
 def holm_adjusted(p_values: NDArray[Any]) -> Float64Array:

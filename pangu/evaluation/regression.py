@@ -9,9 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
-from scipy import special
 
-from pangu.evaluation.night_test import holm_adjusted, predictive_p_values, predictive_scale
+from pangu.evaluation.night_test import holm_adjusted, predictive_p_values, predictive_reach, predictive_scale
 from pangu.evaluation.set_card import SetCard, differing_fields
 
 # +1: higher is worse, -1: lower is worse. A metric that is not here may move either way (the cartoon rate).
@@ -156,6 +155,11 @@ class _Test:
     worse: int
     num_pairs: int
 
+    @property
+    def noise_degrees(self) -> int:
+        """How well the images' noise is known: by its pairs, else no better than the nights' own spread."""
+        return (self.num_pairs or len(self.window)) - 1
+
     @classmethod
     def build(cls, value: NightValue, baseline: Sequence[NightValue], settings: AlarmSettings) -> "_Test":
         """Pair by prompt where every night has prompts, and say what noise the images alone give the difference."""
@@ -191,6 +195,7 @@ def _decide(
             np.asarray([test.tonight for test in group]),
             np.asarray([test.worse for test in group]),
             np.asarray([test.noise_variance for test in group]),
+            np.asarray([test.noise_degrees for test in group]),
         )
     adjusted = np.full(len(tests), np.nan)
     known = ~np.isnan(p_values)
@@ -235,7 +240,7 @@ def _row(
         return replace(row, note=said.strip())
     mean, scale = float(test.window.mean()), float(predictive_scale(test.window, test.noise_variance))
     tail = settings.false_positive_rate / (1 if test.worse else 2)
-    reach = scale * float(special.stdtrit(nights - 1, 1.0 - tail))
+    reach = float(predictive_reach(test.window, test.noise_variance, test.noise_degrees, tail))
     effect = test.tonight - mean
     is_large = abs(effect) >= settings.min_effect.get(value.metric, 0.0)
     return replace(

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pangu.evaluation.night_test import detectable_shift, holm_adjusted, predictive_p_values
+from pangu.evaluation.night_test import detectable_shift, holm_adjusted, predictive_p_values, predictive_reach
 
 NIGHTS, METRICS, WINDOW, RATE = 10_000, 20, 14, 0.01
 
@@ -40,6 +40,23 @@ def test_nights_of_one_model_and_seed_do_not_make_every_change_an_alarm():
     alarms = decide(window, tonight, noise=2.0).any(axis=1).sum()
     assert alarms <= stats.binom.isf(0.001, NIGHTS, RATE)
     assert not decide(window, window[..., 0]).any()
+
+
+def test_the_noise_of_many_pairs_is_known_better_than_the_spread_of_few_nights():
+    # Bit-equal nights of 40 prompts: the pairs' own Student's t decides, exactly at the stated rate, and finds more.
+    rng = np.random.default_rng(4)
+    nights, pairs, rate = 5, 40, 0.001
+    changes = rng.standard_normal((200_000, pairs)) * 3.0
+    mean, noise = changes.mean(axis=1), changes.var(axis=1, ddof=1) / pairs
+    window = np.zeros((len(changes), nights))
+    quiet = predictive_p_values(window, mean, 1, noise, pairs - 1) <= rate
+    low, high = stats.binom.interval(0.999, len(changes), rate)
+    assert low <= quiet.sum() <= high
+    worse = mean + 5.0 * 3.0 / pairs**0.5
+    found = predictive_p_values(window, worse, 1, noise, pairs - 1) <= rate
+    assert found.mean() > 0.9 > 0.5 > (predictive_p_values(window, worse, 1, noise) <= rate).mean()
+    at_bound = predictive_reach(window[0], float(noise[0]), pairs - 1, rate)
+    assert predictive_p_values(window[0], at_bound, 1, noise[0], pairs - 1) == pytest.approx(rate)
 
 
 def test_a_shift_of_the_stated_size_is_found():
