@@ -95,8 +95,7 @@ def _axes(frame: _Frame, x_name: str, ticks: Sequence[tuple[float, str]]) -> Mar
     """Return grid lines, tick labels and the name of the x axis."""
     parts = []
     step = _nice_step(frame.y_high - frame.y_low)
-    for index in range(round((frame.y_high - frame.y_low) / step) + 1):
-        value = frame.y_low + index * step
+    for value in _spread(frame.y_low, frame.y_high):
         parts.append(
             Markup(
                 '<line class="gridline" x1="{}" x2="{}" y1="{y}" y2="{y}"/><text class="tick" x="{}" y="{}">{}</text>'
@@ -127,8 +126,8 @@ def _spread(low: float, high: float) -> list[float]:
     if low == high:
         return [low]
     step = _nice_step(high - low)
-    first = math.ceil(low / step)
-    return [index * step for index in range(first, math.floor(high / step) + 1)]
+    first = math.ceil(low / step - 1e-9)
+    return [index * step for index in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
 def _band(line: Line, frame: _Frame) -> Markup:

@@ -1,6 +1,8 @@
 import math
 import xml.etree.ElementTree as ElementTree
 
+import pytest
+
 from pangu.evaluation.dashboard.charts import Line, Point, bar, line_chart, stacked_bar
 from pangu.evaluation.dashboard.numbers import show_bytes, show_number, show_seconds, show_share, show_words
 
@@ -18,6 +20,17 @@ def test_a_chart_is_wellformed_and_inside_its_frame():
             assert 0 <= float(shape.get(name, "0")) <= 300
     band = next(shape for shape in root if shape.tag == "polygon")
     assert len(band.get("points").split()) == 100
+
+
+def test_the_labels_of_an_axis_are_the_values_they_stand_at():
+    points = (Point(0, 0.0, -0.045, 0.05), Point(1, 0.1, 0.0, 0.155))
+    root = ElementTree.fromstring(str(line_chart([Line("a", points)], title="t", x_name="x")))
+    found = {float(tick.text.replace("−", "-")): float(tick.get("y")) for tick in root if tick.get("class") == "tick"}
+    (first, y_first), *others = sorted(found.items())
+    assert others
+    steps = [(y_first - y) / (value - first) for value, y in others]
+    assert first == pytest.approx(0.0), "a round value"
+    assert max(steps) - min(steps) < 0.02 * max(steps), "as far apart as their labels say"
 
 
 def test_one_point_a_flat_line_and_nothing_are_drawn_or_left_out():
