@@ -17,7 +17,7 @@ from tests.conftest import free_port
 from tests.ray_jobs.service.http_client import KEY, ask, draw
 from tests.reliability.listeners import is_loopback, listeners, why_open
 
-pytestmark = [pytest.mark.slow, pytest.mark.reliability(17)]
+pytestmark = [pytest.mark.slow, pytest.mark.reliability(17), pytest.mark.timeout(600)]
 
 
 def open_doors(found):
@@ -72,7 +72,7 @@ def served(tmp_path):
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
     try:
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 480
         while http_status(f"http://127.0.0.1:{port}/health", {}) != 200:
             assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-3000:]
             time.sleep(0.5)
