@@ -288,4 +288,5 @@ CONFIGS: dict[str, type[JobConfig]] = {
     "compare_models": CompareModels,
     "write_history": WriteHistory,
     "publish_dashboard": PublishDashboard,
-} | ENHANCER_CONFIGS
+    **ENHANCER_CONFIGS,
+}
