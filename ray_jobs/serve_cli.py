@@ -11,6 +11,11 @@ import typer
 from rich.console import Console
 
 HOME = Path(".pangu")
+LOOPBACK_RAY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""Ray's own switch for a node that has no other machines: its address is loopback, and what it shows of itself is too.
+
+Otherwise its autoscaler and its dashboard show their figures on every address. Read when Ray is imported.
+"""
 
 
 def register(app: typer.Typer) -> None:
@@ -35,6 +40,7 @@ def serve_generation(
     store: Annotated[str | None, typer.Option(help="store of the artifacts; HOME/store by default")] = None,
 ) -> None:
     """Serve pictures over HTTP, with a page for people; Ctrl-C drains and stops."""
+    os.environ |= LOOPBACK_RAY
     from ray_jobs.serve_generation import KEYS_VARIABLE, refuse_open_door
     from ray_jobs.service.callers import Keyring
 

@@ -17,9 +17,6 @@ from tests.conftest import free_port
 from tests.ray_jobs.service.http_client import KEY, ask, draw
 from tests.reliability.listeners import is_loopback, listeners, why_open
 
-RAY_METRICS = (44217, 44227)
-"""The autoscaler's and the dashboard's own figures, which an embedded Ray shows on every address (docs/service.md)."""
-
 pytestmark = [pytest.mark.slow, pytest.mark.reliability(17), pytest.mark.timeout(600)]
 
 
@@ -98,7 +95,6 @@ def children_of(pid):
 def test_what_pangu_serve_listens_on_is_shut_and_it_serves(served):
     process, port = served
     found = listeners([psutil.Process(process.pid), *children_of(process.pid)])
-    found = {place: command for place, command in found.items() if place[1] not in RAY_METRICS}
     assert port in {place for _, place in found}
     assert open_doors(found) == {}
     for path in ("/v1/models", "/v1/jobs", "/v1/members"):
