@@ -6,10 +6,11 @@ from torch.nn import functional as F
 from curation.dual_encoder import IMAGE_SIDE_PX
 
 
-def augment_cut_outs(pixels: torch.Tensor, may_mirror: torch.Tensor) -> torch.Tensor:
+def augment_cut_outs(pixels: torch.Tensor, may_mirror: torch.Tensor, may_recolour: torch.Tensor) -> torch.Tensor:
     """Turned, stretched, restyled, on a random backdrop: (B, 4, 112, 112) uint8 to (B, 3, 96, 96) float in [0, 255].
 
-    Some shrink before their backdrop, some lose a rectangle.
+    Some shrink before their backdrop, some lose a rectangle, some of those that may take other hues or lose all: art
+    styles agree on shapes more than on colours.
     """
     count = len(pixels)
     scale = 0.76 + 0.8 * torch.rand(count)
@@ -20,6 +21,8 @@ def augment_cut_outs(pixels: torch.Tensor, may_mirror: torch.Tensor) -> torch.Te
     pictures = warped[:, :3] * alpha + backdrops * (1 - alpha)
     some = torch.rand(count) < 0.6
     pictures[some] = restyle(pictures[some])
+    some = may_recolour & (torch.rand(count) < 0.6)
+    pictures[some] = recolour(pictures[some])
     return vary_light(pictures, 0.4)
 
 
@@ -108,6 +111,18 @@ def restyle(pictures: torch.Tensor) -> torch.Tensor:
     step = 16 + 48 * torch.rand(count, 1, 1, 1)
     stepped = torch.where(torch.rand(count, 1, 1, 1) < 0.25, (bent / step).round() * step, bent)
     return (pictures * (stepped / grey)).clamp(0, 255)
+
+
+def recolour(pictures: torch.Tensor, *, turn: float = 1.4, grey_share: float = 0.15) -> torch.Tensor:
+    """Hues turned round the grey axis by up to `turn` radians, for a share all of them lost; (B, 3, H, W) in [0, 255]."""
+    count = len(pictures)
+    angle = (torch.rand(count) * 2 - 1) * turn
+    part, side = (1 - angle.cos()) / 3, angle.sin() / 3**0.5
+    kept = angle.cos() + part
+    rows = [[kept, part - side, part + side], [part + side, kept, part - side], [part - side, part + side, kept]]
+    rotation = torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)
+    rotation = torch.where(torch.rand(count, 1, 1) < grey_share, torch.tensor(1 / 3), rotation)
+    return torch.einsum("nij,njhw->nihw", rotation, pictures).clamp(0, 255)
 
 
 def vary_light(pictures: torch.Tensor, strength: float = 0.28) -> torch.Tensor:

@@ -19,7 +19,9 @@ from curation.dual_encoder_teachers import CaptionSpaceTeacher, ClassTeacher
 from curation.dual_encoder_text import AttributeReadout
 from curation.dual_encoder_views import HELD_OUT_STYLE, TaughtViews
 
-NUM_DRAWN, NUM_CONCEPTS, NUM_CLOTHING, NUM_COCO, NUM_VIEWS = 36, 32, 14, 6, 48
+NUM_DRAWN, NUM_CONCEPTS, NUM_CLOTHING, NUM_COCO = 16, 36, 14, 6
+BATCH_SIZE = 128
+"""Pictures a step; views fill it up."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,10 @@ class StepRows:
     def pictures(self, material: ImageMaterial) -> torch.Tensor:
         """The batch (B, 3, 96, 96) in [0, 255], each kind changed in its own way."""
         pixels, may_mirror, named = material.named.pixels, material.named.may_mirror, self.named
-        kinds = ((named.emoji, augment_cut_outs), (named.clothing, augment_clothing), (named.photos, augment_photos))
+        kinds = ((named.clothing, augment_clothing), (named.photos, augment_photos))
         changed = [augment(pixels[rows], may_mirror[rows]) for rows, augment in kinds if len(rows)]
+        if len(emoji := named.emoji):
+            changed.insert(0, augment_cut_outs(pixels[emoji], may_mirror[emoji], material.named.may_recolour[emoji]))
         changed.append(augment_drawn(material.drawn.pixels[self.drawn]))
         changed.append(augment_view(material.views.pixels[self.views]))
         return torch.cat(changed)
@@ -130,4 +134,5 @@ def choose_rows(material: ImageMaterial, language: str, rng: np.random.Generator
         return torch.from_numpy(rng.choice(len(pixels), min(count, len(pixels)), replace=False))
 
     named = choose_named(material.named, language, rng)
-    return StepRows(named, some(material.drawn.pixels, NUM_DRAWN), some(material.views.pixels, NUM_VIEWS))
+    drawn = some(material.drawn.pixels, NUM_DRAWN)
+    return StepRows(named, drawn, some(material.views.pixels, BATCH_SIZE - len(named.all()) - len(drawn)))

@@ -48,9 +48,9 @@ class DualEncoderSettings(BaseModel):
     work_folder: Path
     shared_folder: Path
     text_steps: int = Field(650, ge=1)
-    image_steps: int = Field(7600, ge=1)
+    image_steps: int = Field(6000, ge=1)
     checkpoint_every: int = Field(200, ge=1, description="steps of the image tower")
-    num_scenes: int = Field(9000, ge=100)
+    num_scenes: int = Field(5000, ge=100)
     num_evaluation_scenes: int = Field(400, ge=20)
     num_texts: int = Field(12000, ge=0, description="captions of photographs that the text tower learns from")
     vocab_size: int = Field(5600, ge=400)

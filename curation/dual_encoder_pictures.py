@@ -19,6 +19,10 @@ from curation.sample.scenes import Scene, draw
 
 NUM_MISSES = 5
 _HANDED = re.compile(r"left|right|arrow|clock|button|flag|\d")
+_COLOURED = re.compile(
+    r"red|orange|yellow|green|blue|purple|brown|black|white|pink|gold|silver|gr[ea]y|dark|light|skin|colou?r|rainbow|"
+    r"blond|globe|flag|heart|circle|square|diamond"
+)
 
 
 @dataclass(frozen=True)
@@ -72,12 +76,14 @@ class NamedPictures:
     """Emoji, clothing and photos: RGBA (N, 4, 112, 112) uint8 with soft targets over a bank of captions a language.
 
     `banks[language]`: (T, 256); `wanted[language]`: (N, T) rows that sum to one, zero where there is no caption.
-    `concepts` are the rows of each emoji concept, one or two of them: the art styles it is there in.
+    `concepts` are the rows of each emoji concept, one or two of them: the art styles it is there in. `may_mirror` and
+    `may_recolour` (N,) leave out what is named by a side, and by a colour.
     """
 
     pixels: torch.Tensor
     sources: tuple[str, ...]
     may_mirror: torch.Tensor
+    may_recolour: torch.Tensor
     banks: dict[str, torch.Tensor]
     wanted: dict[str, torch.Tensor]
     concepts: tuple[tuple[int, ...], ...]
@@ -102,11 +108,17 @@ def read_named_pictures(model: nn.Module, tokenizer: Tokenizer, pairs: Sequence[
     return NamedPictures(
         pixels=torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(),
         sources=tuple(pair.source for pair in pairs),
-        may_mirror=torch.tensor([not _HANDED.search(" ".join(pair.captions_en)) for pair in pairs]),
+        may_mirror=_named_without(_HANDED, pairs),
+        may_recolour=_named_without(_COLOURED, pairs),
         banks=banks,
         wanted=wanted,
         concepts=_concepts(pairs),
     )
+
+
+def _named_without(words: re.Pattern[str], pairs: Sequence[Pair]) -> torch.Tensor:
+    """(N,) bool: no English caption of the pair has any of these words."""
+    return torch.tensor([not words.search(" ".join(pair.captions_en).lower()) for pair in pairs])
 
 
 def _concepts(pairs: Sequence[Pair]) -> tuple[tuple[int, ...], ...]:

@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--teacher", type=Path, help="a transformers folder; the extra's all-MiniLM-L6-v2 by default")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--text-steps", type=int, default=650)
-    parser.add_argument("--image-steps", type=int, default=7600, help="in all, those before a resume included")
+    parser.add_argument("--image-steps", type=int, default=6000, help="in all, those before a resume included")
     parser.add_argument("--checkpoint-every", type=int, default=200)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument(

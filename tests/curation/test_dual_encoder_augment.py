@@ -7,8 +7,10 @@ from curation.dual_encoder_augment import (
     augment_drawn,
     augment_photos,
     augment_view,
+    recolour,
     restyle,
 )
+from curation.dual_encoder_pictures import _COLOURED, _named_without
 
 
 @pytest.fixture(autouse=True)
@@ -17,8 +19,9 @@ def seeded():
 
 
 def test_every_kind_fills_the_range_and_the_size():
-    pixels, may_mirror = torch.randint(0, 256, (8, 4, 112, 112), dtype=torch.uint8), torch.ones(8, dtype=torch.bool)
-    found = [augment(pixels, may_mirror) for augment in (augment_cut_outs, augment_clothing, augment_photos)]
+    pixels, may = torch.randint(0, 256, (8, 4, 112, 112), dtype=torch.uint8), torch.ones(8, dtype=torch.bool)
+    found = [augment_cut_outs(pixels, may, may)]
+    found += [augment(pixels, may) for augment in (augment_clothing, augment_photos)]
     found += [augment(pixels[:, :3]) for augment in (augment_drawn, augment_view)]
     for pictures in found:
         assert pictures.shape == (8, 3, 96, 96)
@@ -49,3 +52,37 @@ def test_a_restyled_drawing_keeps_its_hues():
     assert bool((found[:, 0] > found[:, 1] + 20).all())
     assert torch.allclose(found[:, 1], found[:, 2], atol=1e-3)
     assert float(found[:, 0].std()) > 1, "tones differ from picture to picture"
+
+
+def test_only_what_no_name_gives_a_colour_is_recoloured():
+    pixels = torch.zeros(60, 4, 112, 112, dtype=torch.uint8)
+    pixels[:, 0], pixels[:, 3] = 220, 255
+    never, always = torch.zeros(60, dtype=torch.bool), torch.ones(60, dtype=torch.bool)
+
+    def reddish(may_recolour):
+        middle = augment_cut_outs(pixels, never, may_recolour)[:, :, 40:56, 40:56].mean((2, 3))
+        return (middle[:, 0] > middle[:, 1:].max(1).values + 60).float().mean()
+
+    assert reddish(never) > 0.9
+    assert reddish(always) < 0.8
+
+
+def test_recolouring_turns_hues_and_keeps_greys_and_brightness():
+    grey = torch.full((20, 3, 8, 8), 90.0)
+    assert torch.allclose(recolour(grey), grey, atol=1e-3)
+    red = torch.full((400, 3, 8, 8), 80.0)
+    red[:, 0] = 150
+    found = recolour(red)
+    assert torch.allclose(found.mean(1), red.mean(1), atol=0.5)
+    spread = found.amax(1) - found.amin(1)
+    assert 0.08 < float((spread[:, 0, 0] < 1).float().mean()) < 0.25, "a share is all grey"
+    assert len(set(found[:, 1, 0, 0].round().tolist())) > 20
+
+
+def test_names_with_a_colour_are_found():
+    class Named:
+        def __init__(self, *captions):
+            self.captions_en = captions
+
+    names = [Named("Blue heart"), Named("banana"), Named("a dog", "a brown dog"), Named("telescope")]
+    assert _named_without(_COLOURED, names).tolist() == [False, True, False, True]
