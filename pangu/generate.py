@@ -295,7 +295,8 @@ class Generator:
         if not self.offload_inactive_expert:
             return
         device = self.pipeline.vae.device  # never moved, unlike the experts
-        idle = self.pipeline.structure if role is Role.TEXTURE else self.pipeline.texture
-        active = self.pipeline.texture if role is Role.TEXTURE else self.pipeline.structure
+        idle, active = self.pipeline.structure, self.pipeline.texture
+        if role is not Role.TEXTURE:
+            idle, active = active, idle
         idle.to("cpu")
         active.to(device)

@@ -8,15 +8,13 @@ figures.json, report.md, grid.png and sweep.svg; the time of an item is processo
 
 import argparse
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 from torch.utils.flop_counter import FlopCounterMode
 
 from curation.clip_scorer import ClipScorer
@@ -25,42 +23,17 @@ from pangu.evaluation.features import FeatureExtractor
 from pangu.evaluation.frechet import frechet_distance_of_features
 from pangu.evaluation.inception_score import inception_score
 from pangu.evaluation.kernel import squared_mmd
-from pangu.fusion_request import FusionModel, Told
-from pangu.member_file import load_members
-from pangu.pipeline import load_experts
-from pangu.prompted_model import PromptedModel
+from pangu.fusion_request import Told
 from pangu.resolution_handoff import HandOff, hand_off, matching_timestep
-from pangu.unet_model import experts_model
 from ray_jobs.handoff_report import write_handoff_report
+from ray_jobs.handoff_stages import HandOffSettings, Stages, named_stages, sample_stages
 from ray_jobs.job_configs import SAMPLE_MODELS
 from ray_jobs.judge_experts import kid_features
-from ray_jobs.judge_figures import Bounded, JudgeSettings, kernel_difference
-from ray_jobs.judge_measures import drawn_references, judged_prompts
+from ray_jobs.judge_figures import Bounded, kernel_difference
+from ray_jobs.measuring_command import Say, run_command
 
 UInt8Image = NDArray[np.uint8]
-Say = Callable[[str], None]
 FIRST = "hand-off"
-
-
-class HandOffSettings(BaseModel):
-    """How the ways are compared. stop: T_low. restart: None for the timestep that matches it at the larger size.
-
-    second_pass: the large model's first timestep where it starts from the finished small picture; None for the same restart,
-    so that the large model does equal work in both.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    prompts: int = Field(default=96, ge=2)
-    steps: int = Field(default=30, ge=1)
-    guidance: float = Field(default=3.0, ge=0)
-    seeds: tuple[int, ...] = (0, 1, 2)
-    stop: float = 500.0
-    restart: float | None = None
-    second_pass: float | None = None
-    sweep: tuple[float, ...] = (0.0, 200.0, 300.0, 400.0, 500.0, 600.0, 700.0, 800.0)
-    rows_per_batch: int = Field(default=8, ge=1)
-    references_per_prompt: int = Field(default=4, ge=1)
 
 
 class WayFigures(BaseModel):
@@ -97,22 +70,6 @@ class HandOffReport(BaseModel):
 
 
 @dataclass(frozen=True)
-class Stages:
-    """The two models with their sizes, and what they are told: texts (N,)."""
-
-    low: FusionModel
-    high: FusionModel
-    low_size: tuple[int, int]
-    high_size: tuple[int, int]
-    texts: Sequence[str]
-
-    def models(self, rows: Sequence[int], guidance: float) -> tuple[PromptedModel, PromptedModel]:
-        """Both told the texts at these places."""
-        told = [Told(self.texts[row], "", guidance) for row in rows]
-        return self.low.told(told, self.low_size), self.high.told(told, self.high_size)
-
-
-@dataclass(frozen=True)
 class Scorers:
     """What measures pictures. clip: None for no CLIP score. reference: features (M, D)."""
 
@@ -123,22 +80,19 @@ class Scorers:
 
 def ways_of(stages: Stages, given: HandOffSettings) -> dict[str, HandOff]:
     """The ways by name; the first is the paper's."""
-    schedule_of = [model.told([Told()], size).schedule for model, size in _pair(stages)]
     sizes = (stages.low_size, stages.high_size)
+    low = stages.low.told([Told()], stages.low_size).schedule
+    high = stages.high.told([Told()], stages.high_size).schedule
     restart = given.restart
     if restart is None:
-        restart = matching_timestep(given.stop, schedule_of[0], schedule_of[1], sizes)
-    top = float(schedule_of[1].num_timesteps)
+        restart = matching_timestep(given.stop, low, high, sizes)
+    top = float(high.num_timesteps)
     return {
         FIRST: HandOff(given.stop, restart),
         "second pass": HandOff(0.0, restart if given.second_pass is None else given.second_pass),
         "upsampled": HandOff(0.0, 0.0),
         "large alone": HandOff(top, top),
     }
-
-
-def _pair(stages: Stages) -> list[tuple[FusionModel, tuple[int, int]]]:
-    return [(stages.low, stages.low_size), (stages.high, stages.high_size)]
 
 
 def draw(stages: Stages, plan: HandOff, given: HandOffSettings, seed: int) -> tuple[list[UInt8Image], float]:
@@ -230,32 +184,6 @@ def compare(stages: Stages, given: HandOffSettings, scorers: Scorers, output: Pa
     return report
 
 
-def sample_stages(given: HandOffSettings) -> tuple[Stages, list[UInt8Image]]:
-    """The carried pair at its square bucket's two sizes on held-out prompts, and drawn references."""
-    pipeline = load_experts(SAMPLE_MODELS / "experts")
-    model = experts_model(pipeline)
-    bucket = pipeline.card.buckets[5]
-    asked = [prompt for prompt in judged_prompts(2 * given.prompts, 3) if prompt.bucket is None][: given.prompts]
-    texts = [pipeline.card.prefixes[prompt.style or ""] + prompt.prompt for prompt in asked]
-    settings = JudgeSettings(prompts=given.prompts, seed=3, references_per_prompt=given.references_per_prompt)
-    return Stages(model, model, bucket.texture, bucket.structure, texts), drawn_references(asked, settings)
-
-
-def named_stages(chosen: argparse.Namespace, given: HandOffSettings) -> tuple[Stages, list[UInt8Image]]:
-    """Members of a file at their own default sizes, prompts one a line, pictures of a folder as references."""
-    members = load_members(chosen.members)
-    for field in ("low", "high"):
-        if getattr(chosen, field) not in members:
-            raise ValueError(f"{field}: got {getattr(chosen, field)!r}, expected one of {sorted(members)}")
-    texts = chosen.prompts.read_text(encoding="utf-8").splitlines()[: given.prompts]
-    low, high = members[chosen.low].model, members[chosen.high].model
-    paths = sorted(
-        path for path in chosen.references.iterdir() if path.suffix.lower() in {".png", ".jpg", ".jpeg", ".webp"}
-    )
-    references = [np.asarray(Image.open(path).convert("RGB"), np.uint8) for path in paths]
-    return Stages(low, high, low.default_size, high.default_size, texts), references
-
-
 def main() -> None:
     """Parse, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -274,18 +202,7 @@ def main() -> None:
         "--mobilenet", type=Path, help="MobileNetV2 weights for FID, KID and IS; an untrained network without"
     )
     parser.add_argument("--clip", type=Path, default=SAMPLE_MODELS / "scorer", help="the CLIP of the CLIP score")
-    parser.add_argument("--threads", type=int, default=1)
-    chosen = parser.parse_args()
-    torch.set_num_threads(chosen.threads)
-    started = time.monotonic()
-
-    def say(text: str) -> None:
-        print(f"{time.monotonic() - started:7.0f} s  {text}", flush=True)
-
-    try:
-        run(chosen, say)
-    except ValueError as error:
-        parser.exit(2, f"error: {error}\n")
+    run_command(parser, run)
 
 
 def run(chosen: argparse.Namespace, say: Say) -> HandOffReport:

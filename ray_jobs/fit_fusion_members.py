@@ -12,7 +12,6 @@
 """
 
 import argparse
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,6 +45,7 @@ from pangu.vaelight import VaeLightSpace
 from ray_jobs.fusion_member_file import declarations
 from ray_jobs.fusion_scenes import SIDE_PX, draw_one, draw_training, edges_of, example_for
 from ray_jobs.job_configs import SAMPLE_MODELS
+from ray_jobs.measuring_command import Say, run_command
 
 declare_missing_ops()
 
@@ -59,7 +59,6 @@ WIDTHS = (32, 64)
 SHARED_SHARE = 0.15
 """Of the example member's training pictures: photographs and emoji, each its own example."""
 IMAGE_WIDTH = 256
-Say = Callable[[str], None]
 
 
 class FeatureBatches:
@@ -270,16 +269,13 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=tuple(MEMBERS), default=tuple(MEMBERS))
     parser.add_argument("--num-scenes", type=int, default=1600)
     parser.add_argument("--steps", type=int, help="default: each member's own")
-    parser.add_argument("--threads", type=int, default=1)
-    chosen = parser.parse_args()
-    torch.set_num_threads(chosen.threads)
+    run_command(parser, fit)
+
+
+def fit(chosen: argparse.Namespace, say: Say) -> None:
+    """Train what the command line asks for, then declare all members."""
     torch.backends.cuda.enable_flash_sdp(False)  # on a CPU too: its backward pass there is slow
     torch.backends.cuda.enable_mem_efficient_sdp(False)
-    started = time.monotonic()
-
-    def say(text: str) -> None:
-        print(f"{time.monotonic() - started:7.0f} s  {text}", flush=True)
-
     fitting = Fitting(chosen, say)
     for member in chosen.only:
         fitting.fit(member)

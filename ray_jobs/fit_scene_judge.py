@@ -5,14 +5,12 @@ core. The judge only measures: no training, filtering or conditioning reads it.
 """
 
 import argparse
-import time
 from pathlib import Path
-
-import torch
 
 from curation.sample.scene_judge_card import publish_judge
 from curation.sample.scene_judge_fit import JudgeFitSettings, fit_judge
 from ray_jobs.job_configs import SAMPLE_MODELS
+from ray_jobs.measuring_command import Say, run_command
 
 
 def main() -> None:
@@ -24,14 +22,11 @@ def main() -> None:
     parser.add_argument("--num-scenes", type=int, default=defaults["num_scenes"].default)
     parser.add_argument("--steps", type=int, default=defaults["steps"].default)
     parser.add_argument("--num-evaluation-scenes", type=int, default=800)
-    parser.add_argument("--threads", type=int, default=1)
-    chosen = parser.parse_args()
-    torch.set_num_threads(chosen.threads)
-    started = time.monotonic()
+    run_command(parser, fit)
 
-    def say(text: str) -> None:
-        print(f"{time.monotonic() - started:7.0f} s  {text}", flush=True)
 
+def fit(chosen: argparse.Namespace, say: Say) -> None:
+    """What the command line asks for."""
     settings = JudgeFitSettings(work_folder=chosen.work, num_scenes=chosen.num_scenes, steps=chosen.steps)
     judge = fit_judge(settings, say)
     publish_judge(judge, settings, chosen.output, num_scenes=chosen.num_evaluation_scenes)

@@ -7,10 +7,7 @@ Then: the pair against its structure expert alone, each style from scale 0 to 6,
 
 import argparse
 import time
-from collections.abc import Callable
 from pathlib import Path
-
-import torch
 
 from curation.sample.scene_judge import SceneJudge
 from curation.sample.scenes import Scene
@@ -28,8 +25,7 @@ from ray_jobs.judge_measures import (
     sweep_style,
 )
 from ray_jobs.judge_report import write_report
-
-Say = Callable[[str], None]
+from ray_jobs.measuring_command import Say, run_command
 
 
 def run(
@@ -77,22 +73,14 @@ def main() -> None:
     parser.add_argument("--sweep-styles", nargs="*", choices=tuple(STYLE_CLASS), default=tuple(STYLE_CLASS))
     parser.add_argument("--mobilenet", type=Path, help="MobileNetV2 weights for KID; an untrained network without")
     parser.add_argument("--no-comparison", action="store_true", help="leave the structure expert alone out")
-    parser.add_argument("--threads", type=int, default=1)
-    chosen = parser.parse_args()
-    torch.set_num_threads(chosen.threads)
-    started = time.monotonic()
+    run_command(parser, measure)
 
-    def say(text: str) -> None:
-        print(f"{time.monotonic() - started:7.0f} s  {text}", flush=True)
 
-    try:
-        settings = JudgeSettings.model_validate(
-            {n: v for n, v in vars(chosen).items() if n in JudgeSettings.model_fields}
-        )
-        extractor = None if chosen.no_comparison else kid_features(chosen.mobilenet)
-        run(chosen.experts, chosen.output, settings, judge=chosen.judge, extractor=extractor, say=say)
-    except ValueError as error:
-        parser.exit(2, f"error: {error}\n")
+def measure(chosen: argparse.Namespace, say: Say) -> None:
+    """What the command line asks for."""
+    settings = JudgeSettings.model_validate({n: v for n, v in vars(chosen).items() if n in JudgeSettings.model_fields})
+    extractor = None if chosen.no_comparison else kid_features(chosen.mobilenet)
+    run(chosen.experts, chosen.output, settings, judge=chosen.judge, extractor=extractor, say=say)
 
 
 def kid_features(mobilenet: Path | None) -> FeatureExtractor:

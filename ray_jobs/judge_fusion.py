@@ -8,13 +8,11 @@ that it is told: its solo score, the fused picture's, and as control the other m
 """
 
 import argparse
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -31,10 +29,10 @@ from ray_jobs.fusion_report import write_fusion_report
 from ray_jobs.fusion_scenes import draw_one, edges_of, example_for, single_scene
 from ray_jobs.job_configs import SAMPLE_MODELS
 from ray_jobs.judge_figures import Bounded
+from ray_jobs.measuring_command import Say, run_command
 
 UInt8Image = NDArray[np.uint8]
 Floats = NDArray[np.float64]
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -248,18 +246,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--rows-per-batch", type=int, default=8)
     parser.add_argument("--judge", type=Path, default=SAMPLE_MODELS / "judge")
-    parser.add_argument("--threads", type=int, default=1)
-    chosen = parser.parse_args()
-    torch.set_num_threads(chosen.threads)
-    started = time.monotonic()
-
-    def say(text: str) -> None:
-        print(f"{time.monotonic() - started:7.0f} s  {text}", flush=True)
-
-    try:
-        run(chosen, say)
-    except ValueError as error:
-        parser.exit(2, f"error: {error}\n")
+    run_command(parser, run)
 
 
 def run(chosen: argparse.Namespace, say: Say) -> list[CaseReport]:

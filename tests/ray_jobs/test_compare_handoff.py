@@ -8,8 +8,9 @@ from pangu.evaluation.random_features import RandomFeatures
 from pangu.latent_bridge import PixelSpace
 from pangu.noise_schedule import NoiseSchedule
 from pangu.prompted_model import PromptedModel
-from ray_jobs.compare_handoff import HandOffReport, HandOffSettings, Scorers, Stages, compare, ways_of
+from ray_jobs.compare_handoff import HandOffReport, Scorers, compare, ways_of
 from ray_jobs.handoff_report import markdown
+from ray_jobs.handoff_stages import HandOffSettings, Stages
 from ray_jobs.sweep_plot import Curve, plot_curves
 
 
