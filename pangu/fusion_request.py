@@ -19,6 +19,7 @@ from typing import Protocol
 import torch
 
 from pangu.autoencoder import UInt8Images, to_uint8
+from pangu.condition_detectors import Detector
 from pangu.fusion import FusionPart, WeightSchedule, fuse_models
 from pangu.latent_bridge import LatentSpace, Size
 from pangu.prompted_model import PromptedModel, StepHook, run_steps
@@ -77,7 +78,7 @@ class Member:
     """A loaded model under its name, with what counts where a request says nothing.
 
     role: for people. bridge: a space that stands in for the model's own inside the bridge. weight: d(t) where it does
-    not lead.
+    not lead. detectors: what makes each condition image of a picture, None where it must be given ready; empty for none.
     """
 
     name: str
@@ -87,13 +88,15 @@ class Member:
     negative: str = ""
     weight: WeightSchedule = DEFAULT_WEIGHT
     bridge: LatentSpace | None = None
+    detectors: tuple[Detector | None, ...] = ()
 
 
 @dataclass(frozen=True)
 class MemberRequest:
     """One member's part in a picture; what is None is the member's own default.
 
-    weight: d(t); None for the first member of a request, which leads. size: (height, width) px of its own latents.
+    weight: d(t); None for the first member of a request, which leads. size: (height, width) px of its own latents. detect:
+    condition_images are ordinary pictures, and the member's detectors make of them what it follows.
     """
 
     name: str
@@ -104,6 +107,7 @@ class MemberRequest:
     condition_images: tuple[UInt8Images, ...] = ()
     condition_scales: tuple[float, ...] = ()
     size: Size | None = None
+    detect: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,8 +142,10 @@ def fuse(
         ValueError: a request asks for what its members cannot do; it names the field.
     """
     groups: dict[object, list[int]] = {}
-    for place, request in enumerate(requests):
+    for request in requests:
         check_request(members, request)
+    requests = [with_conditions(members, request) for request in requests]
+    for place, request in enumerate(requests):
         groups.setdefault(batch_key(members, request), []).append(place)
     made: dict[int, UInt8Images] = {}
     for places in groups.values():
@@ -149,6 +155,19 @@ def fuse(
             images = fuse_batch(members, [requests[place] for place in padded], on_step)
             made |= {place: image for place, image in zip(batch, images[: len(batch)], strict=True)}
     return [made[place] for place in range(len(requests))]
+
+
+def with_conditions(members: Mapping[str, Member], request: FusionRequest) -> FusionRequest:
+    """The checked request with condition images in place of the pictures that they are made of."""
+
+    def ready(asked: MemberRequest) -> MemberRequest:
+        if not asked.detect:
+            return asked
+        pairs = zip(members[asked.name].detectors, asked.condition_images, strict=True)
+        images = tuple(picture if detector is None else detector(picture) for detector, picture in pairs)
+        return replace(asked, condition_images=images, detect=False)
+
+    return replace(request, members=tuple(ready(asked) for asked in request.members))
 
 
 @torch.inference_mode()
@@ -234,6 +253,8 @@ def _check_member(where: str, member: Member, asked: MemberRequest) -> None:
             raise ValueError(
                 f"{where}.condition_images: got {image.shape} {image.dtype}, expected (height, width, 3) uint8"
             )
+    if asked.detect and (not member.detectors or None in member.detectors):
+        raise ValueError(f"{where}.detect: got true, expected false: {member.name} has no detector for its images")
     if len(asked.condition_scales) not in (0, wanted):
         raise ValueError(f"{where}.condition_scales: got {len(asked.condition_scales)}, expected none or {wanted}")
 

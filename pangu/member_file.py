@@ -11,6 +11,7 @@ TOML (or the same as JSON), beside which relative folders stand:
     weight = 0.4                          # d, fading; or points over timesteps: [[200, 0.0], [500, 0.4]]
     bridge = "taesdxl"                    # a tiny autoencoder's folder or hub id, for the bridge alone
     controlnets = ["edges"]               # ControlNets of the U-Net, folders or hub ids, in the order of their images
+    detectors = ["canny"]                 # what makes each of these images of a picture (pangu.condition_detectors)
     [member.expect]                       # refused on load where it is otherwise
     scaling_factor = 0.13025
     prediction_type = "epsilon"
@@ -28,6 +29,7 @@ from typing import Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from pangu.condition_detectors import make_detector
 from pangu.denoiser import PredictionType
 from pangu.fusion_request import DEFAULT_WEIGHT, Member
 from pangu.latent_bridge import LatentSpace
@@ -65,6 +67,7 @@ class MemberEntry(BaseModel):
     size: tuple[int, int] | None = None
     controlnets: tuple[str, ...] = ()
     controlnet_revisions: tuple[str, ...] = ()
+    detectors: tuple[str, ...] = ()
     bridge: str | None = None
     bridge_revision: str | None = None
     space: str | None = None
@@ -165,7 +168,20 @@ def _load(
                 f"bridge: got {bridge.channels} channels at 1/{bridge.factor}, expected {model.space.channels} at "
                 f"1/{model.space.factor} as the model has"
             )
-    return Member(entry.name, model, entry.role, entry.guidance, entry.negative, entry.weight_schedule(), bridge)
+    if len(entry.detectors) not in (0, model.num_conditions):
+        raise ValueError(
+            f"detectors: got {len(entry.detectors)}, expected none, or one for each of {model.num_conditions} images"
+        )
+    return Member(
+        name=entry.name,
+        model=model,
+        role=entry.role,
+        guidance=entry.guidance,
+        negative=entry.negative,
+        weight=entry.weight_schedule(),
+        bridge=bridge,
+        detectors=tuple(make_detector(said, folder, str(device)) for said in entry.detectors),
+    )
 
 
 def check_expectation(expected: Expectation, model: UNetModel) -> None:

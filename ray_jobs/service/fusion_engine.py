@@ -32,7 +32,10 @@ EXPERTS_ALONE = "experts"
 
 
 class MemberOffer(BaseModel):
-    """What a member is, for whoever orders. size: "WIDTHxHEIGHT" where nobody names one. conditions: images it needs."""
+    """What a member is, for whoever orders. size: "WIDTHxHEIGHT" where nobody names one. conditions: images it needs.
+
+    detects: whether it makes them of ordinary pictures.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -41,6 +44,7 @@ class MemberOffer(BaseModel):
     size: str
     guidance: float
     conditions: int
+    detects: bool = False
 
 
 class FusionOffer(BaseModel):
@@ -76,6 +80,7 @@ class FusionEngine:
                 size="x".join(map(str, reversed(member.model.default_size))),
                 guidance=member.guidance,
                 conditions=member.model.num_conditions,
+                detects=bool(member.detectors) and None not in member.detectors,
             )
             for member in members.values()
         ]
@@ -171,6 +176,7 @@ class FusionEngine:
                 weight=_schedule(member.weight),
                 condition_images=tuple(images[number]),
                 condition_scales=member.condition_scales,
+                detect=member.detect,
             )
             for number, member in enumerate(order.members)
         )

@@ -21,7 +21,8 @@ class MemberOrder(BaseModel):
 
     language: refused where the prompt is in the other one; for callers that must be sure. weight: a number holds down to
     timestep 500 and fades to 0 at 200; points (timestep, weight) are joined by straight lines; the member's own without.
-    condition_images: a data: URL, bare base64, an http(s) URL that is fetched, or upload:NAME of a multipart file.
+    condition_images: a data: URL, bare base64, an http(s) URL that is fetched, or upload:NAME of a multipart file. detect:
+    they are ordinary pictures, of which the member's detectors (see /v1/members) make what it follows.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,6 +39,7 @@ class MemberOrder(BaseModel):
     condition_scales: tuple[Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)], ...] = Field(
         (), max_length=MAX_CONDITIONS
     )
+    detect: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> "MemberOrder":

@@ -119,6 +119,14 @@ def test_steps_are_told_and_a_hook_cancels(members):
         fuse(members, [ask()], cancel)
 
 
+def test_pictures_become_condition_images_by_the_members_detectors(members):
+    inverse = {**members, "second": replace(members["second"], detectors=(lambda picture: 255 - picture,))}
+    ready, picture = ask().members[1], replace(ask().members[1], condition_images=(sketch(215),), detect=True)
+    found = fuse(inverse, [ask(members=(ask().members[0], picture)), ask(members=(ask().members[0], ready))])
+    assert (found[0] == found[1]).all()
+    assert (found[0] != fuse(members, [ask(members=(ask().members[0], replace(picture, detect=False)))])[0]).any()
+
+
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
@@ -140,6 +148,10 @@ def test_steps_are_told_and_a_hook_cancels(members):
         (
             ask(members=(MemberRequest("second", "1", condition_images=(sketch(1)[..., 0],)),)),
             r"^members\[0\].condition_images: got \(8, 8\) uint8",
+        ),
+        (
+            ask(members=(replace(ask().members[1], detect=True),)),
+            r"^members\[0\].detect: got true, expected false: second has no detector",
         ),
         (
             ask(members=(replace(ask().members[1], condition_scales=(1.0, 2.0)),)),

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from pangu.condition_detectors import canny
 from pangu.denoiser import PredictionType
 from pangu.fusion import WeightSchedule
 from pangu.fusion_request import DEFAULT_WEIGHT, FusionRequest, MemberRequest, fuse
@@ -51,6 +52,7 @@ negative = "blue"
 weight = 0.4
 size = [16, 32]
 controlnets = ["edges"]
+detectors = ["canny"]
 [member.expect]
 scaling_factor = 0.18215
 prediction_type = "epsilon"
@@ -96,6 +98,7 @@ def test_every_declared_member_loads_with_its_defaults(folders):
     assert (painter.model.num_conditions, tuned.model.num_conditions) == (1, 0)
     assert single.model.prediction_type is PredictionType.V
     assert single.bridge is not None
+    assert painter.detectors == (canny,) and tuned.detectors == ()
     edges = (np.zeros((16, 16, 3), np.uint8),)
     parts = (MemberRequest("painter", "a star", condition_images=edges), MemberRequest("single", "a star"))
     assert fuse(members, [FusionRequest(parts, steps=2)])[0].shape == (16, 32, 3)
@@ -143,6 +146,14 @@ def test_a_declaration_that_cannot_be_is_refused_unread(folders, text, message):
         ('[[member]]\nname = "one"\nsource = "nowhere"\n', "member 'one': source: got 'nowhere', expected a folder"),
         ('[[member]]\nname = "one"\nsource = "org/model"\n', "source: got 'org/model', expected .* revision"),
         (ENTRY + 'controlnets = ["nothing"]\n', r"member 'one': controlnets\[0\]: got 'nothing', expected a folder"),
+        (
+            ENTRY + 'detectors = ["canny"]\n',
+            r"member 'one': detectors: got 1, expected none, or one for each of 0 images",
+        ),
+        (
+            ENTRY + 'controlnets = ["edges"]\ndetectors = ["hed"]\n',
+            "member 'one': detectors: got 'hed', accepted are canny",
+        ),
         (ENTRY + 'bridge = "nothing"\n', "member 'one': bridge: got 'nothing', expected a folder"),
         (ENTRY + 'bridge = "tiny"\n', "bridge: got 8 channels at 1/4, expected 4 at 1/2"),
         (ENTRY + "size = [16, 18]\n", r"member 'one': size: got \(16, 18\)"),

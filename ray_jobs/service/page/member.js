@@ -77,6 +77,7 @@ export class Member {
   order(d = null) {
     const told = { name: this.name.value, prompt: this.prompt.value, guidance: Number(this.guidance.value) };
     if (this.number > 0) told.weight = d === null ? this.curve.points : this.curve.scaled(d);
+    if (this.offer.detects && this.detect.checked) told.detect = true;
     if (this.offer.conditions) told.condition_images = Array(this.offer.conditions).fill(this.image ?? this.blank());
     return told;
   }
@@ -95,6 +96,8 @@ export class Member {
     const clear = make("button", { type: "button", className: "quiet small", textContent: "Clear" });
     const file = make("input", { type: "file", accept: "image/png,image/jpeg,image/webp" });
     const url = make("input", { type: "url", placeholder: "https://…/picture.png", inputMode: "url" });
+    this.detect = make("input", { type: "checkbox", className: "check" });
+    this.detect.addEventListener("change", this.changed);
     const keep = () => { this.image = this.canvas.toDataURL("image/png"); url.value = ""; this.changed(); };
     const at = (event) => {
       const box = this.canvas.getBoundingClientRect();
@@ -128,6 +131,7 @@ export class Member {
     return [make("p", { className: "hint", textContent: "The picture that this member follows: draw white on black, choose a file, or name a URL." }),
       make("div", { className: "how" }, this.canvas, make("div", {},
         make("label", {}, "Brush", brush), make("div", { className: "tools" }, make("label", {}, eraser, "Erase"), clear),
-        make("label", {}, "File", file), make("label", {}, "URL", url)))];
+        make("label", {}, "File", file), make("label", {}, "URL", url),
+        ...(this.offer.detects ? [make("label", {}, this.detect, "An ordinary picture: find its edges or depth")] : [])))];
   }
 }

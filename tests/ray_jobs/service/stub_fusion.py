@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from pangu.condition_detectors import canny
 from pangu.fusion_request import Member
 from pangu.noise_schedule import NoiseSchedule
 from pangu.prompted_model import PromptedModel
@@ -56,7 +57,9 @@ def make_members():
     spaces = [PixelSpace(), PixelSpace()]
     return {
         "painter": Member("painter", FlatModel(spaces[0]), "colours of words"),
-        "tracer": Member("tracer", FlatModel(spaces[1], num_conditions=1), "the colour of a picture"),
+        "tracer": Member(
+            "tracer", FlatModel(spaces[1], num_conditions=1), "the colour of a picture", detectors=(canny,)
+        ),
     }
 
 

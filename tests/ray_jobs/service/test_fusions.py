@@ -88,9 +88,9 @@ def colour_of(answer):
 def test_members_are_listed_with_what_they_need(port):
     status, _, answer = ask(port, "GET", "/v1/members")
     assert status == 200
-    assert [(m["name"], m["conditions"], m["size"]) for m in answer["data"]] == [
-        ("painter", 0, "32x32"),
-        ("tracer", 1, "32x32"),
+    assert [(m["name"], m["conditions"], m["size"], m["detects"]) for m in answer["data"]] == [
+        ("painter", 0, "32x32", False),
+        ("tracer", 1, "32x32", True),
     ]
     assert ask(port, "GET", "/v1/members", key=None)[0] == 401
 
@@ -132,10 +132,17 @@ def test_a_condition_image_comes_as_data_as_base64_or_as_a_file(port):
         assert ask(port, "POST", "/v1/fusions", broken, headers=kind)[0] == 400
 
 
+def test_a_picture_can_be_turned_into_what_the_member_follows(port):
+    text = base64.b64encode(png("lime")).decode()
+    status, _, answer = fuse(port, {**green_tracer(text), "detect": True})
+    assert status == 200 and colour_of(answer).max() < 2, "a picture of one colour has no edges"
+
+
 @pytest.mark.parametrize(
     ("members", "sentence"),
     [
         ([], "members"),
+        ([{**RED, "detect": True}], "members[0].detect: got true, expected false"),
         ([{"name": "nobody"}], "members[0].name: got 'nobody', expected one of ['painter', 'tracer']"),
         ([{**RED, "weight": 0.5}], "members.0.weight: accepted is none"),
         ([RED, {**BLUE, "weight": 2}], "weight"),

@@ -153,6 +153,9 @@ def test_a_drawn_condition_goes_along_and_the_code_says_so(page):
     )
     compile(python, "copied", "exec")
     assert one(page, "#files a").get_attribute("download") == "picture0.png"
+    assert "detect" not in curl
+    one(page, ".condition .check:not(.tools *)").click()
+    assert '"detect": true' in one(page, "#curl").text and '"detect": True' in one(page, "#python").text
     one(page, "#draw").click()
     finish(page)
     leave_picture(page, "wide_condition", 1280, 900)
