@@ -42,6 +42,9 @@ class DepthDetector:
         Raises:
             ValueError: the folder holds no depth-estimation model.
         """
+        from pangu.torchvision_ops import declare_missing_ops
+
+        declare_missing_ops()
         from transformers import AutoImageProcessor, AutoModelForDepthEstimation
 
         try:

@@ -2,18 +2,20 @@
 
 ``python -m ray_jobs.compare_handoff --output FOLDER`` measures the sample pair, 32 px handed to 64 px, on drawn scenes;
 ``--members FILE --low NAME --high NAME --prompts FILE.txt --references FOLDER`` any members of a member file (for
-example SD 1.5 and SDXL, or a StableSR folder as the large one). Every way has the same prompts, seeds and steps. Writes
-figures.json, report.md, grid.png and sweep.svg; the time of an item is processor time, which other work does not lengthen.
+example SD 1.5 and SDXL); ``--upscaler FOLDER`` or ``module:factory`` adds a super-resolution model (`pangu.upscaler`).
+Every way has the same prompts, seeds and steps. Writes figures.json, report.md, grid.png and sweep.svg; the time of an
+item is processor time, which other work does not lengthen.
 """
 
 import argparse
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from pydantic import BaseModel, ConfigDict
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -24,7 +26,9 @@ from pangu.evaluation.frechet import frechet_distance_of_features
 from pangu.evaluation.inception_score import inception_score
 from pangu.evaluation.kernel import squared_mmd
 from pangu.fusion_request import Told
+from pangu.prompted_model import sample
 from pangu.resolution_handoff import HandOff, hand_off, matching_timestep
+from pangu.upscaler import Upscale, load_upscaler
 from ray_jobs.handoff_report import write_handoff_report
 from ray_jobs.handoff_stages import HandOffSettings, Stages, named_stages, sample_stages
 from ray_jobs.job_configs import SAMPLE_MODELS
@@ -33,7 +37,7 @@ from ray_jobs.judge_figures import Bounded, kernel_difference
 from ray_jobs.measuring_command import Say, run_command
 
 UInt8Image = NDArray[np.uint8]
-FIRST = "hand-off"
+FIRST, UPSCALER = "hand-off", "upscaler"
 
 
 class WayFigures(BaseModel):
@@ -78,8 +82,8 @@ class Scorers:
     reference: NDArray[np.float32]
 
 
-def ways_of(stages: Stages, given: HandOffSettings) -> dict[str, HandOff]:
-    """The ways by name; the first is the paper's."""
+def ways_of(stages: Stages, given: HandOffSettings) -> dict[str, HandOff | Upscale]:
+    """The ways by name; the first is the paper's, the last, where there is one, another model's second pass."""
     sizes = (stages.low_size, stages.high_size)
     low = stages.low.told([Told()], stages.low_size).schedule
     high = stages.high.told([Told()], stages.high_size).schedule
@@ -92,31 +96,42 @@ def ways_of(stages: Stages, given: HandOffSettings) -> dict[str, HandOff]:
         "second pass": HandOff(0.0, restart if given.second_pass is None else given.second_pass),
         "upsampled": HandOff(0.0, 0.0),
         "large alone": HandOff(top, top),
+        **({} if stages.upscale is None else {UPSCALER: stages.upscale}),
     }
 
 
-def draw(stages: Stages, plan: HandOff, given: HandOffSettings, seed: int) -> tuple[list[UInt8Image], float]:
+def draw(stages: Stages, plan: HandOff | Upscale, given: HandOffSettings, seed: int) -> tuple[list[UInt8Image], float]:
     """Pictures of all prompts by one way, and processor seconds an item."""
     images: list[UInt8Image] = []
     started = time.process_time()
     for start in range(0, len(stages.texts), given.rows_per_batch):
         rows = range(start, min(start + given.rows_per_batch, len(stages.texts)))
-        low, high = stages.models(rows, given.guidance)
-        seeds = [seed * 1_000_003 + row for row in rows]
-        images += list(hand_off(low, high, plan, seeds, given.steps))
+        images += draw_rows(stages, plan, given, rows, [seed * 1_000_003 + row for row in rows])
     return images, (time.process_time() - started) / len(images)
 
 
-def count_teraflops(stages: Stages, plan: HandOff, given: HandOffSettings) -> float:
+def draw_rows(
+    stages: Stages, plan: HandOff | Upscale, given: HandOffSettings, rows: Sequence[int], seeds: Sequence[int]
+) -> list[UInt8Image]:
+    """The pictures of these prompts; an upscaler's are brought to the large size, whatever its factor."""
+    low, high = stages.models(rows, given.guidance)
+    if isinstance(plan, HandOff):
+        return list(hand_off(low, high, plan, seeds, given.steps))
+    small = list(sample(low, seeds, given.steps))
+    made = plan(small, [stages.texts[row] for row in rows], seeds, given.steps, given.guidance)
+    size = stages.high_size[::-1]
+    return [np.asarray(Image.fromarray(each).resize(size, Image.Resampling.BICUBIC)) for each in made]
+
+
+def count_teraflops(stages: Stages, plan: HandOff | Upscale, given: HandOffSettings) -> float:
     """Floating-point operations of one item, in 10^12, as torch counts them."""
-    low, high = stages.models([0], given.guidance)
     with FlopCounterMode(display=False) as counter:
-        hand_off(low, high, plan, [0], given.steps)
+        draw_rows(stages, plan, given, [0], [0])
     return float(counter.get_total_flops()) / 1e12
 
 
 def measure(
-    name: str, plan: HandOff, stages: Stages, given: HandOffSettings, scorers: Scorers, seeds: Sequence[int]
+    name: str, plan: HandOff | Upscale, stages: Stages, given: HandOffSettings, scorers: Scorers, seeds: Sequence[int]
 ) -> tuple[WayFigures, list[NDArray[np.float32]], list[UInt8Image]]:
     """A way's figures, its features by seed, and its pictures of the first seed."""
     features, pictures, values = [], [], []
@@ -133,10 +148,11 @@ def measure(
         clips = float(np.mean([clip_scores(scorers.clip.embed_images(images), told).mean() for images in pictures]))
     kid = tuple(squared_mmd(each, scorers.reference) for each in features)
     scores = [score for _, score, _ in values if score is not None]
+    levels = plan if isinstance(plan, HandOff) else HandOff(0.0, 0.0)
     figures = WayFigures(
         way=name,
-        stop=plan.stop,
-        restart=plan.stop if plan.restart is None else plan.restart,
+        stop=levels.stop,
+        restart=levels.stop if levels.restart is None else levels.restart,
         fid=float(np.mean([value[0] for value in values])),
         kid=float(np.mean(kid)),
         kid_by_seed=kid,
@@ -201,6 +217,7 @@ def main() -> None:
     parser.add_argument(
         "--mobilenet", type=Path, help="MobileNetV2 weights for FID, KID and IS; an untrained network without"
     )
+    parser.add_argument("--upscaler", help="one more second pass: a diffusers upscaling folder, or module:factory")
     parser.add_argument("--clip", type=Path, default=SAMPLE_MODELS / "scorer", help="the CLIP of the CLIP score")
     run_command(parser, run)
 
@@ -216,6 +233,8 @@ def run(chosen: argparse.Namespace, say: Say) -> HandOffReport:
         second_pass=chosen.second_pass,
     )
     stages, references = sample_stages(given) if chosen.members is None else named_stages(chosen, given)
+    if chosen.upscaler is not None:
+        stages = replace(stages, upscale=load_upscaler(chosen.upscaler))
     extractor = kid_features(chosen.mobilenet)
     scorers = Scorers(extractor, ClipScorer(chosen.clip), extractor.extract(references).features)
     chosen.output.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ from pangu.member_file import load_members
 from pangu.pipeline import load_experts
 from pangu.prompted_model import PromptedModel
 from pangu.unet_model import experts_model
+from pangu.upscaler import Upscale
 from ray_jobs.job_configs import SAMPLE_MODELS
 from ray_jobs.judge_figures import JudgeSettings
 from ray_jobs.judge_measures import drawn_references, judged_prompts
@@ -44,13 +45,14 @@ class HandOffSettings(BaseModel):
 
 @dataclass(frozen=True)
 class Stages:
-    """The two models with their sizes, and what they are told: texts (N,)."""
+    """The two models with their sizes, and what they are told: texts (N,). upscale: a second pass of another kind."""
 
     low: FusionModel
     high: FusionModel
     low_size: tuple[int, int]
     high_size: tuple[int, int]
     texts: Sequence[str]
+    upscale: Upscale | None = None
 
     def models(self, rows: Sequence[int], guidance: float) -> tuple[PromptedModel, PromptedModel]:
         """Both told the texts at these places."""

@@ -196,6 +196,29 @@ def make_variation():
     )
 
 
+def make_upscaler():
+    """Four times the side; its U-Net sees the small picture beside the latents, and is told how noisy that is."""
+    tokenizer, text_encoder = make_clip()
+    unet = make_unet(in_channels=7, out_channels=4, cross_attention_dim=WIDTH, num_class_embeds=1000)
+    vae = diffusers.AutoencoderKL(
+        down_block_types=["DownEncoderBlock2D"] * 3,
+        up_block_types=["UpDecoderBlock2D"] * 3,
+        block_out_channels=(8, 8, 8),
+        norm_num_groups=4,
+        latent_channels=4,
+        scaling_factor=0.08333,
+    )
+    return diffusers.StableDiffusionUpscalePipeline(
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        unet=unet,
+        low_res_scheduler=diffusers.DDPMScheduler(beta_schedule="squaredcos_cap_v2"),
+        scheduler=diffusers.DDIMScheduler(prediction_type="v_prediction"),
+        max_noise_level=350,
+    )
+
+
 def make_depth():
     tokenizer, text_encoder = make_clip()
     estimator = DPTForDepthEstimation(

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -68,6 +69,23 @@ def test_every_way_is_measured_with_its_cost_and_written(stages, tmp_path):
     assert (tmp_path / "grid.png").is_file()
     assert "KID" in (tmp_path / "sweep.svg").read_text("utf-8")
     assert markdown(report, stages.texts).count("\n| T_low") == 1
+
+
+def test_another_models_second_pass_is_a_way_too(stages, tmp_path):
+    def bright(pictures, texts, seeds, steps, guidance):
+        assert len(pictures) == len(texts) == len(seeds) and pictures[0].shape == (8, 8, 3)
+        return [np.full((32, 32, 3), 193, np.uint8) for _ in pictures]
+
+    extractor = RandomFeatures()
+    scorers = Scorers(
+        extractor, None, extractor.extract([np.full((16, 16, 3), 190 + n, np.uint8) for n in range(8)]).features
+    )
+    given = GIVEN.model_copy(update={"sweep": ()})
+    report = compare(replace(stages, upscale=bright), given, scorers, tmp_path, lambda _: None)
+    by_name = {way.way: way for way in report.ways}
+    assert list(by_name)[-1] == "upscaler" and "upscaler" in report.differences
+    assert by_name["upscaler"].kid < by_name["upsampled"].kid
+    assert by_name["upscaler"].teraflops == pytest.approx(2 * 3 * 3 * 9 / 1e12 * 4 * 64), "the small picture's steps"
 
 
 def test_the_second_pass_begins_where_the_hand_off_goes_on(stages):
