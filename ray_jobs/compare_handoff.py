@@ -213,6 +213,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2))
     parser.add_argument("--sweep", type=float, nargs="*", default=HandOffSettings.model_fields["sweep"].default)
     parser.add_argument("--stop", type=float, default=HandOffSettings.model_fields["stop"].default)
+    parser.add_argument("--restart", type=float, help="the large model's first timestep; the matching one without")
     parser.add_argument("--second-pass", type=float, default=HandOffSettings.model_fields["second_pass"].default)
     parser.add_argument(
         "--mobilenet", type=Path, help="MobileNetV2 weights for FID, KID and IS; an untrained network without"
@@ -230,6 +231,7 @@ def run(chosen: argparse.Namespace, say: Say) -> HandOffReport:
         seeds=tuple(chosen.seeds),
         sweep=tuple(chosen.sweep),
         stop=chosen.stop,
+        restart=chosen.restart,
         second_pass=chosen.second_pass,
     )
     stages, references = sample_stages(given) if chosen.members is None else named_stages(chosen, given)
