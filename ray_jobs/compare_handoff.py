@@ -58,7 +58,10 @@ class WayFigures(BaseModel):
 
 
 class HandOffReport(BaseModel):
-    """What was compared. differences: KID of the hand-off less that of each other way, by seed. low, high: sizes in px."""
+    """What was compared. differences: KID of the hand-off less that of each other way, by seed; together: over all seeds.
+
+    low, high: sizes in px.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -69,6 +72,7 @@ class HandOffReport(BaseModel):
     num_references: int
     ways: tuple[WayFigures, ...]
     differences: dict[str, tuple[Bounded, ...]]
+    together: dict[str, Bounded]
     time_ratios: dict[str, float]
     sweep: tuple[WayFigures, ...] = ()
 
@@ -178,6 +182,13 @@ def compare(stages: Stages, given: HandOffSettings, scorers: Scorers, output: Pa
         for name, found in features.items()
         if name != FIRST
     }
+    together = {
+        name: kernel_difference(
+            np.concatenate(features[FIRST]), np.concatenate(found), scorers.reference, seeds_of_each=len(given.seeds)
+        )
+        for name, found in features.items()
+        if name != FIRST
+    }
     report = HandOffReport(
         settings=given,
         low=stages.low_size,
@@ -186,6 +197,7 @@ def compare(stages: Stages, given: HandOffSettings, scorers: Scorers, output: Pa
         num_references=len(scorers.reference),
         ways=tuple(ways),
         differences=differences,
+        together=together,
         time_ratios={way.way: way.seconds / ways[0].seconds for way in ways[1:]},
     )
     write_handoff_report(report, stages.texts, pictures, output)

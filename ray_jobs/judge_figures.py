@@ -107,13 +107,20 @@ def paired_difference(first: Floats, second: Floats, *, seed: int = 0) -> Bounde
 
 
 def kernel_difference(
-    first: NDArray[Any], second: NDArray[Any], reference: NDArray[Any], *, seed: int = 0, num_resamples: int = 500
+    first: NDArray[Any],
+    second: NDArray[Any],
+    reference: NDArray[Any],
+    *,
+    seed: int = 0,
+    num_resamples: int = 500,
+    seeds_of_each: int = 1,
 ) -> Bounded:
     """KID of `first` less KID of `second`, features (N, D) of the same N prompts, against `reference` (M, D).
 
-    The bootstrap draws prompts, the same for both sets, and references; the references' own term cancels.
+    The bootstrap draws prompts, the same for both sets, and references; the references' own term cancels. seeds_of_each:
+    rows are so many blocks, each of the same prompts with a seed of its own, and a prompt is drawn with all its seeds.
     """
-    if len(first) != len(second):
+    if len(first) != len(second) or len(first) % seeds_of_each:
         raise ValueError(f"features: got {len(first)} and {len(second)} rows, expected the same prompts in both")
     own = cubic_kernel(first, first) - cubic_kernel(second, second)
     cross = cubic_kernel(first, reference) - cubic_kernel(second, reference)
@@ -126,7 +133,8 @@ def kernel_difference(
         return found
 
     value = difference(np.ones((1, len(first))), np.ones((1, len(reference))))[0]
-    prompts = bootstrap_counts(len(first), num_resamples=num_resamples, seed=seed)
+    drawn = bootstrap_counts(len(first) // seeds_of_each, num_resamples=num_resamples, seed=seed)
+    prompts = np.tile(drawn, (1, seeds_of_each))
     references = bootstrap_counts(len(reference), num_resamples=num_resamples, seed=seed + 1)
     found = percentile_interval(float(value), difference(prompts, references))
     return Bounded(value=found.value, low=found.low, high=found.high)

@@ -53,6 +53,8 @@ def test_every_way_is_measured_with_its_cost_and_written(stages, tmp_path):
     assert list(by_name) == ["hand-off", "second pass", "upsampled", "large alone"]
     assert by_name["upsampled"].kid > by_name["hand-off"].kid  # only the large model draws as bright as the references
     assert all(each.value < 0 for each in report.differences["upsampled"])
+    together, by_seed = report.together["upsampled"], report.differences["upsampled"]
+    assert together.high < 0 and min(each.low for each in by_seed) < together.value < max(each.high for each in by_seed)
     convolution = 2 * 3 * 3 * 9 / 1e12  # operations of one output pixel
     expected = {
         "hand-off": convolution * (3 * 64 + 3 * 256),

@@ -65,6 +65,21 @@ def test_the_difference_of_kernel_distances_is_their_difference():
         kernel_difference(first[:-1], second, reference)
 
 
+def test_more_seeds_of_the_same_prompts_are_no_more_prompts():
+    rng = np.random.default_rng(2)
+    prompts, reference = rng.normal(0, 1, (40, 8)), rng.normal(0, 1, (400, 8))
+    first = np.concatenate([prompts + rng.normal(0, 0.1, (40, 8)) for _ in range(4)])
+    second = np.concatenate([prompts * 1.3 + rng.normal(0, 0.1, (40, 8)) for _ in range(4)])
+
+    def width(**settings):
+        found = kernel_difference(first, second, reference, **settings)
+        return found.high - found.low
+
+    assert width(seeds_of_each=4) > 1.5 * width()
+    with pytest.raises(ValueError, match="the same prompts"):
+        kernel_difference(first, second, reference, seeds_of_each=3)
+
+
 @pytest.mark.parametrize(
     ("rates", "said"),
     [
