@@ -9,7 +9,7 @@ that it is told: its solo score, the fused picture's, and as control the other m
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -98,12 +98,17 @@ class CaseReport(BaseModel):
 
 @dataclass(frozen=True)
 class JudgedCase:
-    """A case with what draws it: the members' names in the file and how each is told."""
+    """A case with what draws it: the members' names in the file and how each is told.
+
+    full_until, zero_from: timesteps down to which the second member has its whole weight, and from which on none.
+    """
 
     first: str
     second: str
     tells: tuple[Tell, Tell]
     joint: str | None = None
+    full_until: float = 500.0
+    zero_from: float = 200.0
 
     @property
     def name(self) -> str:
@@ -138,7 +143,7 @@ def requests_of(case: JudgedCase, scenes: Sequence[Scene], weight: float | None,
             parts: tuple[MemberRequest, ...] = (MemberRequest(case.joint or "", prompt, condition_images=images),)
         else:
             first = MemberRequest(case.first, told[0][0], condition_images=told[0][1])
-            fading = WeightSchedule.fading(weight)
+            fading = WeightSchedule.fading(weight, full_until=case.full_until, zero_from=case.zero_from)
             parts = (first, MemberRequest(case.second, told[1][0], weight=fading, condition_images=told[1][1]))
         found.append(FusionRequest(parts, seed=number, steps=steps))
     return found
@@ -242,6 +247,8 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", default=("layout+colours",))
     parser.add_argument("--joint", help="the member with both ControlNets, for a case of two ControlNets")
     parser.add_argument("--weights", type=float, nargs="+", default=(0.3, 0.5, 0.7))
+    for name, default in (("full-until", 500.0), ("zero-from", 200.0)):
+        parser.add_argument(f"--{name}", type=float, default=default, help="timestep of the second member's weight")
     parser.add_argument("--scenes", type=int, default=200)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--rows-per-batch", type=int, default=8)
@@ -251,7 +258,8 @@ def main() -> None:
 
 def run(chosen: argparse.Namespace, say: Say) -> list[CaseReport]:
     """What the command line asks for; a file a case, written as soon as it is measured."""
-    cases = [parse_case(text, chosen.joint) for text in chosen.cases]
+    fading = {"full_until": chosen.full_until, "zero_from": chosen.zero_from}
+    cases = [replace(parse_case(text, chosen.joint), **fading) for text in chosen.cases]
     members = load_members(chosen.members)
     judge = SceneJudge.load(chosen.judge)
     rng = np.random.default_rng(97)

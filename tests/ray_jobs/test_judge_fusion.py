@@ -1,5 +1,7 @@
 """The judge's bookkeeping of fusions, with members that draw the right scene, or the wrong one, by themselves."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -67,6 +69,9 @@ def test_figures_are_solo_fused_and_the_other_members(judge):
     assert colours.solo.value < 0.6 < colours.control.value
     assert report.rule_colour["layout alone"] > 0.9 > report.rule_colour["colours alone"]
     assert said
+    to_the_end = replace(case, full_until=2.0, zero_from=1.0)
+    report, _ = judge_case(to_the_end, members, scenes, judge, (1.0,), 2, 4, said.append)
+    assert report.figures[0].fused.value < layout.fused.value, "the second member's weight ends where it is told to"
 
 
 @pytest.mark.parametrize(
