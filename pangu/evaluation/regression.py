@@ -130,15 +130,19 @@ def alarm_history(history: Iterable[NightValue], settings: AlarmSettings | None 
             raise ValueError(f"history: received {value.metric} {value.stratum} of {value.night} twice, accepted: once")
         by_night[value.night][series] = value
     recent: dict[_Series, deque[NightValue]] = defaultdict(lambda: deque(maxlen=chosen.window))
-    seen: dict[tuple[str, ...], dict[SetCard, int]] = defaultdict(dict)
+    seen: dict[tuple[str, ...], dict[SetCard, set[str]]] = defaultdict(lambda: defaultdict(set))
     rows: list[AlarmRow] = []
     for night in sorted(by_night):
         tonight = sorted(by_night[night].items(), key=lambda item: (*item[0][:3], _sort_key(item[0][3])))
         tests = [_Test.build(value, tuple(recent[series]), chosen) for series, value in tonight]
-        decided = _decide(tests, seen, chosen)
+        networks: dict[tuple[str, ...], set[str]] = defaultdict(set)
+        for series, value in tonight:
+            networks[series[:3]].add(value.card.extractor)
+        notes = [_unlike_note(value.card, seen[series[:3]], networks[series[:3]]) for series, value in tonight]
+        decided = _decide(tests, notes, chosen)
         rows += decided
         for (series, value), row in zip(tonight, decided, strict=True):
-            seen[series[:3]][series[3]] = seen[series[:3]].get(series[3], 0) + 1
+            seen[series[:3]][series[3]].add(night)
             if not row.is_alarm and (chosen.baseline_from is None or night >= chosen.baseline_from):
                 recent[series].append(value)
     return rows
@@ -179,9 +183,7 @@ class _Test:
         return cls(value, value.value, window, noise, worse, 0)
 
 
-def _decide(
-    tests: Sequence[_Test], seen: Mapping[tuple[str, ...], Mapping[SetCard, int]], settings: AlarmSettings
-) -> list[AlarmRow]:
+def _decide(tests: Sequence[_Test], notes: Sequence[str], settings: AlarmSettings) -> list[AlarmRow]:
     """Return one row a test; Holm runs over the tests of the night that have a baseline."""
     p_values = np.full(len(tests), np.nan)
     by_length: dict[int, list[int]] = defaultdict(list)
@@ -202,20 +204,14 @@ def _decide(
     if known.any():
         adjusted[known] = holm_adjusted(p_values[known])
     return [
-        _row(test, float(p), float(q), seen, settings) for test, p, q in zip(tests, p_values, adjusted, strict=True)
+        _row(test, float(p), float(q), note, settings)
+        for test, p, q, note in zip(tests, p_values, adjusted, notes, strict=True)
     ]
 
 
-def _row(
-    test: _Test,
-    p_value: float,
-    adjusted_p: float,
-    seen: Mapping[tuple[str, ...], Mapping[SetCard, int]],
-    settings: AlarmSettings,
-) -> AlarmRow:
+def _row(test: _Test, p_value: float, adjusted_p: float, unlike: str, settings: AlarmSettings) -> AlarmRow:
     """Return the row of one decision."""
     value, nights = test.value, len(test.window)
-    unlike = _unlike_note(value, seen.get((value.metric, value.stratum, value.model), {}))
     row = AlarmRow(
         metric=value.metric,
         stratum=value.stratum,
@@ -263,13 +259,20 @@ def _shared_prompts(nights: Sequence[NightValue]) -> list[str]:
     return sorted(set.intersection(*(set(night.per_prompt or ()) for night in nights)))
 
 
-def _unlike_note(value: NightValue, cards: Mapping[SetCard, int]) -> str:
-    """Say which earlier nights are no part of the baseline, and by which field they differ."""
-    return " ".join(
-        f"Left out: {count} nights that differ in {', '.join(differing_fields(value.card, card, _ALL_FIELDS))}."
-        for card, count in cards.items()
-        if card != value.card
-    )
+def _unlike_note(card: SetCard, seen: Mapping[SetCard, set[str]], networks: set[str]) -> str:
+    """Say which earlier nights are no part of the baseline, and by which field they differ.
+
+    seen: card -> nights that it was measured in. networks: those that measure the same number tonight; each of them has
+    a series of its own, so the nights of another are not missing here.
+    """
+    said = []
+    for other, nights in seen.items():
+        left_out = len(nights - seen.get(card, set()))
+        is_beside = other.extractor != card.extractor and other.extractor in networks
+        if left_out and not is_beside:
+            unlike = ", ".join(differing_fields(card, other, _ALL_FIELDS))
+            said.append(f"Left out: {left_out} nights that differ in {unlike}.")
+    return " ".join(said)
 
 
 _ALL_FIELDS = tuple(each.name for each in fields(SetCard))

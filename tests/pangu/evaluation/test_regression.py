@@ -83,6 +83,31 @@ def test_nights_of_other_settings_are_no_baseline_and_are_named():
     assert all("Left out: 8 nights that differ in image_format, marks." in row.note for row in rows)
 
 
+def test_nights_measured_by_two_networks_are_missing_in_neither():
+    other = dataclasses.replace(CARD, extractor="mobilenet", fingerprint="cd" * 32, resize_mode="bilinear-224")
+
+    def by(card: SetCard, count: int, first: int = 0) -> list[NightValue]:
+        return [dataclasses.replace(value, card=card) for value in quiet_nights(count, first=first)]
+
+    def notes(values: list[NightValue], night: int, card: SetCard) -> set[str]:
+        rows = regression_alarms(values, night_name(night))
+        return {row.note for row in rows if row.extractor.startswith(card.extractor)}
+
+    both = [*by(CARD, 8), *by(other, 8)]
+    for card in (CARD, other):
+        assert notes(both, 7, card) == {""}
+        marked = dataclasses.replace(card, marks="trustmark")
+        said = notes([*both, *by(marked, 1, 8), *by(CARD if card is other else other, 1, 8)], 8, card)
+        assert said == {
+            "Nothing decided: 0 earlier nights of the same settings, 5 needed. Left out: 8 nights that differ in marks."
+        }
+    assert notes([*both, *by(CARD, 1, 8)], 8, CARD) == {""}, "the other network has gone, no night of this one has"
+    changed = notes([*by(CARD, 8), *by(other, 1, 8)], 8, other)
+    assert all("Left out: 8 nights that differ in extractor, fingerprint, resize_mode." in note for note in changed)
+    joined = notes([*by(CARD, 9), *by(other, 1, 8)], 8, other)
+    assert joined == {"Nothing decided: 0 earlier nights of the same settings, 5 needed."}
+
+
 def per_prompt(night: int, *, gap: float = 0.0, missing: int | None = None) -> NightValue:
     rng = np.random.default_rng(night)
     prompts = np.random.default_rng(99).standard_normal(200) * 8.0 + 30.0
