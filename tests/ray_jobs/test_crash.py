@@ -12,7 +12,6 @@ from ray_jobs.versions import Versions
 from tests.ray_jobs import crashing
 from tests.ray_jobs.crashing import (
     NUM_PROMPTS,
-    SETTINGS,
     WORKERS,
     assert_whole,
     begun,
@@ -149,27 +148,3 @@ def test_a_folder_killed_between_two_files_is_stored_anew(point, tmp_path):
     assert manifest.digest == commit_folder(Store(str(tmp_path / "other")), folder).digest
     assert len(manifest.parts) == 4
     assert not {f"{manifest.prefix}/{manifest.folder}/{part.name}" for part in manifest.parts} & set(torn)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-@pytest.mark.reliability(1)
-@pytest.mark.reliability(2)
-def test_a_generation_killed_with_its_whole_ray_three_times_gives_the_same_pixels(run_in, tiny_base, tmp_path):
-    store = Store(str(tmp_path / "killed" / "store"))
-    commit_folder(store, tiny_base)
-    run_in(store, "register_prompts", num_prompts=NUM_PROMPTS, rows_per_part=3)
-    calm = copy_of(store, tmp_path / "calm" / "store")
-    for _ in range(3):
-        done = len(parts_of(store))
-        process = start("generate", store)
-        wait_for(lambda done=done: len(parts_of(store)) > done, process)
-        kill_group(process)
-    survived = parts_of(store)
-    assert 3 <= len(survived) < 16, "each life got somewhere and none finished"
-    stored = {name: Path(store.path(name)).stat().st_mtime_ns for name in survived}
-    finished = run_in(store, "generate_images", **SETTINGS).manifest
-    assert {name: Path(store.path(name)).stat().st_mtime_ns for name in survived} == stored, "a stored part was redone"
-    expected = run_in(calm, "generate_images", **SETTINGS).manifest
-    assert expected.counts["kept"] == NUM_PROMPTS
-    assert_whole(store, finished, expected.digest)
