@@ -20,7 +20,7 @@ INSTRUCTION = {
 """What a chat model is told, in the prompt's language."""
 
 _SHAPES: dict[str, dict[str, int]] = {
-    "sample": {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 4, "num_attention_heads": 4},
+    "sample": {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 3, "num_attention_heads": 4},
     "tiny": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2},
 }
 
@@ -127,12 +127,14 @@ def read_card(path: Path) -> EnhancerCard:
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:  # noqa: ANN401 transformers' classes are untyped
     """A byte-level BPE tokenizer of these texts: every text of any language has tokens, and none is unknown.
 
-    No token goes beyond one Han character: the words of a short prompt are then the same tokens in its enrichment.
+    No token goes beyond one Han character, and a text's first word has the space before it that it would have elsewhere:
+    the words of a short prompt are then the same tokens in its enrichment, and need only be copied.
     """
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.Prepend(" ")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex("[\u3400-\u4dbf\u4e00-\u9fff]"), "isolated"),

@@ -1,7 +1,10 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 
 from curation.language import caption_language
+from curation.sample import scene_prompts
 from curation.sample.scene_captions import is_held_out
 from curation.sample.scene_prompts import FLOURISHES, enrich, scene_pairs, short_prompts
 from curation.sample.scenes import Scene
@@ -31,7 +34,18 @@ def test_an_enrichment_keeps_the_language_and_what_is_named(flourish):
         assert enhancement_fault(prompt.prompt, text, prompt.language, GuardLimits()) is None, (prompt.prompt, text)
 
 
-def test_pairs_use_every_flourish():
-    pairs = scene_pairs(200)
-    assert {pair.flourish for pair in pairs} == set(FLOURISHES)
+def test_pairs_are_distinct_and_have_flourishes_in_their_shares():
+    pairs = scene_pairs(2000)
+    assert len({(pair.short.prompt, pair.enriched) for pair in pairs}) == 2000
+    found = Counter(pair.flourish for pair in pairs)
+    for flourish, share in FLOURISHES.items():
+        assert abs(found[flourish] / 2000 - share) < 4 * (share * (1 - share) / 2000) ** 0.5, flourish
     assert not any(is_held_out(Scene.from_json(pair.short.attributes)) for pair in pairs)
+    assert sum(FLOURISHES.values()) == pytest.approx(1)
+
+
+def test_more_pairs_than_there_are_is_an_error(monkeypatch):
+    monkeypatch.setattr(scene_prompts, "_MOST_SHORT", {False: 1})
+    monkeypatch.setattr(scene_prompts, "FLOURISHES", {"plain": 1.0})
+    with pytest.raises(ValueError, match=r"num_pairs: 300 asked for, only \d+ distinct ones"):
+        scene_pairs(300)
