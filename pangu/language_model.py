@@ -11,6 +11,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from pangu.torchvision_ops import declare_missing_ops
+
+declare_missing_ops()  # transformers imports torchvision on the way to a model's class
+
 END, PAD = "<|end|>", "<|pad|>"
 CARD = "enhancer.json"
 INSTRUCTION = {

@@ -1,5 +1,8 @@
 """The model that is built from nothing: its tokenizer, which lets the words of a prompt be copied."""
 
+import subprocess
+import sys
+
 import pytest
 
 from curation.sample.scene_prompts import scene_pairs
@@ -39,3 +42,10 @@ def test_every_text_comes_back_as_it_was(language_model, text):
 def test_an_unknown_shape_is_named():
     with pytest.raises(ValueError, match="accepted are sample, tiny"):
         build_language_model(["a"], shape="vast")
+
+
+def test_it_loads_in_a_process_that_has_imported_nothing_else(language_model, tmp_path):
+    language_model.save(tmp_path)
+    told = "import sys; from pangu.enhancer import PromptEnhancer; PromptEnhancer.load(sys.argv[1])"
+    ended = subprocess.run([sys.executable, "-c", told, str(tmp_path)], capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
