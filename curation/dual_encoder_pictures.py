@@ -18,8 +18,8 @@ from curation.sample.scene_captions import caption, near_misses
 from curation.sample.scenes import Scene, draw
 
 NUM_MISSES = 5
-_HANDED = re.compile(r"left|right|arrow|clock|button|flag|\d")
-_COLOURED = re.compile(
+HANDED = re.compile(r"left|right|arrow|clock|button|flag|\d")
+COLOURED = re.compile(
     r"red|orange|yellow|green|blue|purple|brown|black|white|pink|gold|silver|gr[ea]y|dark|light|skin|colou?r|rainbow|"
     r"blond|globe|flag|heart|circle|square|diamond"
 )
@@ -108,15 +108,15 @@ def read_named_pictures(model: nn.Module, tokenizer: Tokenizer, pairs: Sequence[
     return NamedPictures(
         pixels=torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(),
         sources=tuple(pair.source for pair in pairs),
-        may_mirror=_named_without(_HANDED, pairs),
-        may_recolour=_named_without(_COLOURED, pairs),
+        may_mirror=named_without(HANDED, pairs),
+        may_recolour=named_without(COLOURED, pairs),
         banks=banks,
         wanted=wanted,
         concepts=_concepts(pairs),
     )
 
 
-def _named_without(words: re.Pattern[str], pairs: Sequence[Pair]) -> torch.Tensor:
+def named_without(words: re.Pattern[str], pairs: Sequence[Pair]) -> torch.Tensor:
     """(N,) bool: no English caption of the pair has any of these words."""
     return torch.tensor([not words.search(" ".join(pair.captions_en).lower()) for pair in pairs])
 

@@ -294,9 +294,7 @@ class Generator:
     def _bring_in(self, role: Role) -> None:
         if not self.offload_inactive_expert:
             return
-        device = self.pipeline.vae.device  # never moved, unlike the experts
-        idle, active = self.pipeline.structure, self.pipeline.texture
-        if role is not Role.TEXTURE:
-            idle, active = active, idle
+        pair = (self.pipeline.structure, self.pipeline.texture)
+        active, idle = reversed(pair) if role is Role.TEXTURE else pair
         idle.to("cpu")
-        active.to(device)
+        active.to(self.pipeline.vae.device)  # never moved, unlike the experts

@@ -34,7 +34,7 @@ from ray_jobs.handoff_stages import HandOffSettings, Stages, named_stages, sampl
 from ray_jobs.job_configs import SAMPLE_MODELS
 from ray_jobs.judge_experts import kid_features
 from ray_jobs.judge_figures import Bounded, kernel_difference
-from ray_jobs.measuring_command import Say, run_command
+from ray_jobs.long_command import Say, run_command
 
 UInt8Image = NDArray[np.uint8]
 FIRST, UPSCALER = "hand-off", "upscaler"

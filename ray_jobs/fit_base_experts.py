@@ -7,7 +7,6 @@ denoisers on an accelerator. The demo starts from what this leaves in ``sample_m
 
 import argparse
 import json
-import time
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,6 +33,7 @@ from pangu.train_step import TrainSettings
 from pangu.trainer import StepReport
 from pangu.training_samples import CaptionTable, LatentBatches, LatentSample, encode_samples
 from ray_jobs.job_configs import PREFIXES, SAMPLE_MODELS
+from ray_jobs.long_command import Say, elapsed
 
 SQUARE_SHARE = 0.45
 DRAWN_SCALE = 2
@@ -129,16 +129,16 @@ def fit(chosen: argparse.Namespace) -> None:
     torch.backends.cuda.enable_flash_sdp(False)  # on a CPU too: its backward pass there is slow
     torch.backends.cuda.enable_mem_efficient_sdp(False)
     chosen.work.mkdir(parents=True, exist_ok=True)
-    started = time.monotonic()
+    say = elapsed()
     pictures = draw_pictures(chosen.num_scenes, seed=11)
-    say(started, f"drawn: {sum(map(len, pictures.pixels.values()))} pictures")
+    say(f"drawn: {sum(map(len, pictures.pixels.values()))} pictures")
     device = select_device(chosen.device).torch_device
-    vae = fit_autoencoder(chosen, pictures, started).to(device)
+    vae = fit_autoencoder(chosen, pictures, say).to(device)
     text = ClipTextEncoder.from_scorer(chosen.scorer).to(device)
     everything = encode_samples(vae, pictures.stacked(), pictures.captions)
     windows = samples_of_windows(vae, pictures, seed=12)
     captions = CaptionTable(text, [caption for sample in everything for caption in sample.captions])
-    say(started, f"encoded: {len(everything)} pictures, {len(windows)} windows")
+    say(f"encoded: {len(everything)} pictures, {len(windows)} windows")
 
     def latents(samples: list[LatentSample], seed: int) -> LatentBatches:
         return LatentBatches(samples, captions, BatchPlan([s.bucket for s in samples], chosen.batch_size, seed))
@@ -160,7 +160,7 @@ def fit(chosen: argparse.Namespace) -> None:
     def on_step(role: Role, report: StepReport) -> None:
         losses[role.value].append(report.loss)
         if report.step % 50 == 0:
-            say(started, f"{role.value} step {report.step}: loss {np.mean(losses[role.value][-50:]):.4f}")
+            say(f"{role.value} step {report.step}: loss {np.mean(losses[role.value][-50:]):.4f}")
 
     torch.manual_seed(0)
     experts = train_base(build_unet("sample").to(device), text, plan, on_step)
@@ -175,10 +175,10 @@ def fit(chosen: argparse.Namespace) -> None:
     for name in ("structure", "texture", "vae", "text_encoder"):
         getattr(pipeline, name).half()
     pipeline.save_pretrained(chosen.output)
-    say(started, f"written: {chosen.output}")
+    say(f"written: {chosen.output}")
 
 
-def fit_autoencoder(chosen: argparse.Namespace, pictures: Pictures, started: float) -> Any:  # noqa: ANN401
+def fit_autoencoder(chosen: argparse.Namespace, pictures: Pictures, say: Say) -> Any:  # noqa: ANN401
     """The sample autoencoder, from the work folder where it stands finished."""
     folder = chosen.work / "vae"
     if (folder / "config.json").is_file():
@@ -195,7 +195,7 @@ def fit_autoencoder(chosen: argparse.Namespace, pictures: Pictures, started: flo
 
     def on_step(step: int, loss: float) -> None:
         if step % 200 == 0:
-            say(started, f"autoencoder step {step}: loss {loss:.4f}")
+            say(f"autoencoder step {step}: loss {loss:.4f}")
 
     vae = train_sample_autoencoder(batch_of, steps=chosen.vae_steps, on_step=on_step)
     vae.save_pretrained(folder)
@@ -234,11 +234,6 @@ def card_facts(
     return facts | {
         f"{role}_final_loss": round(float(np.mean(found[-100:])), 4) for role, found in losses.items() if found
     }
-
-
-def say(started: float, text: str) -> None:
-    """One line of progress with the seconds so far."""
-    print(f"{time.monotonic() - started:7.0f} s  {text}", flush=True)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ from pangu.vaelight import VaeLightSpace
 from ray_jobs.fusion_member_file import declarations
 from ray_jobs.fusion_scenes import SIDE_PX, draw_one, draw_training, edges_of, example_for
 from ray_jobs.job_configs import SAMPLE_MODELS
-from ray_jobs.measuring_command import Say, run_command
+from ray_jobs.long_command import Say, run_command
 
 declare_missing_ops()
 

@@ -10,7 +10,6 @@ weights are published, with every seed's figures on the card. The carried weight
 
 import argparse
 import json
-import time
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -31,6 +30,7 @@ from curation.dual_encoder_fit import (
 from curation.dual_encoder_views import PictureTeacher
 from ray_jobs.errors import JobError
 from ray_jobs.job_configs import SAMPLE_MODELS
+from ray_jobs.long_command import elapsed
 
 if TYPE_CHECKING:
     from pangu.evaluation.mobilenet_features import MobileNetFeatures
@@ -70,11 +70,7 @@ def fit(chosen: argparse.Namespace) -> None:
     if chosen.only == "publish" and not (plans[0].work_folder / "image.pt").is_file():
         raise ValueError(f"--only publish: {plans[0].work_folder} has no image.pt yet; run without --only first")
     torch.set_num_threads(chosen.threads)
-    started = time.monotonic()
-
-    def say(text: str) -> None:
-        print(f"{time.monotonic() - started:7.0f} s  {text}", flush=True)
-
+    say = elapsed()
     for settings in plans:
         if chosen.only == "text":
             fit_text_stage(settings, say)

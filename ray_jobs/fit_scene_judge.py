@@ -10,7 +10,7 @@ from pathlib import Path
 from curation.sample.scene_judge_card import publish_judge
 from curation.sample.scene_judge_fit import JudgeFitSettings, fit_judge
 from ray_jobs.job_configs import SAMPLE_MODELS
-from ray_jobs.measuring_command import Say, run_command
+from ray_jobs.long_command import Say, run_command
 
 
 def main() -> None:

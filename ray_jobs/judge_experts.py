@@ -25,7 +25,7 @@ from ray_jobs.judge_measures import (
     sweep_style,
 )
 from ray_jobs.judge_report import write_report
-from ray_jobs.measuring_command import Say, run_command
+from ray_jobs.long_command import Say, run_command
 
 
 def run(

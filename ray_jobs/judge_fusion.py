@@ -29,7 +29,7 @@ from ray_jobs.fusion_report import write_fusion_report
 from ray_jobs.fusion_scenes import draw_one, edges_of, example_for, single_scene
 from ray_jobs.job_configs import SAMPLE_MODELS
 from ray_jobs.judge_figures import Bounded
-from ray_jobs.measuring_command import Say, run_command
+from ray_jobs.long_command import Say, run_command
 
 UInt8Image = NDArray[np.uint8]
 Floats = NDArray[np.float64]

@@ -10,7 +10,7 @@ from curation.dual_encoder_augment import (
     recolour,
     restyle,
 )
-from curation.dual_encoder_pictures import _COLOURED, _named_without
+from curation.dual_encoder_pictures import COLOURED, named_without
 
 
 @pytest.fixture(autouse=True)
@@ -85,4 +85,4 @@ def test_names_with_a_colour_are_found():
             self.captions_en = captions
 
     names = [Named("Blue heart"), Named("banana"), Named("a dog", "a brown dog"), Named("telescope")]
-    assert _named_without(_COLOURED, names).tolist() == [False, True, False, True]
+    assert named_without(COLOURED, names).tolist() == [False, True, False, True]

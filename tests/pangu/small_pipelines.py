@@ -219,21 +219,25 @@ def make_upscaler():
     )
 
 
+def make_depth_estimator():
+    """A depth model and its preprocessing."""
+    config = DPTConfig(
+        hidden_size=16,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        intermediate_size=16,
+        image_size=16,
+        patch_size=8,
+        backbone_out_indices=[0, 1, 2, 3],
+        neck_hidden_sizes=[4, 4, 8, 8],
+        fusion_hidden_size=8,
+    )
+    return DPTForDepthEstimation(config), DPTImageProcessor(size={"height": 16, "width": 16})
+
+
 def make_depth():
     tokenizer, text_encoder = make_clip()
-    estimator = DPTForDepthEstimation(
-        DPTConfig(
-            hidden_size=16,
-            num_hidden_layers=4,
-            num_attention_heads=2,
-            intermediate_size=16,
-            image_size=16,
-            patch_size=8,
-            backbone_out_indices=[0, 1, 2, 3],
-            neck_hidden_sizes=[4, 4, 8, 8],
-            fusion_hidden_size=8,
-        )
-    )
+    estimator, processor = make_depth_estimator()
     return diffusers.StableDiffusionDepth2ImgPipeline(
         vae=make_vae(),
         text_encoder=text_encoder,
@@ -243,5 +247,5 @@ def make_depth():
             beta_schedule="scaled_linear", timestep_spacing="trailing", clip_sample=False
         ),
         depth_estimator=estimator,
-        feature_extractor=DPTImageProcessor(size={"height": 16, "width": 16}),
+        feature_extractor=processor,
     )

@@ -1,20 +1,18 @@
 import numpy as np
 import pytest
 import torch
-from transformers import GLPNConfig, GLPNForDepthEstimation, GLPNImageProcessor
 
 from pangu.condition_detectors import canny, make_detector
+from tests.pangu.small_pipelines import make_depth_estimator
 
 
 @pytest.fixture(scope="module")
 def depth_folder(tmp_path_factory):
     """A small depth model with random weights, as transformers saves one."""
     torch.manual_seed(0)
-    sizes = {"hidden_sizes": [8, 8, 16, 16], "num_attention_heads": [1, 1, 2, 2], "depths": [1, 1, 1, 1]}
-    model = GLPNForDepthEstimation(GLPNConfig(**sizes, sr_ratios=[2, 2, 1, 1], decoder_hidden_size=8))
     folder = tmp_path_factory.mktemp("depth")
-    model.save_pretrained(folder)
-    GLPNImageProcessor().save_pretrained(folder)
+    for part in make_depth_estimator():
+        part.save_pretrained(folder)
     return folder
 
 

@@ -21,6 +21,18 @@ def local_ray(tmp_path_factory):
     ray.shutdown()
 
 
+@pytest.fixture(scope="module")
+def crashing_by_value():
+    """Ray's workers cannot import the tests: the worker class of `crashing` travels as code."""
+    from ray import cloudpickle
+
+    from tests.ray_jobs import crashing
+
+    cloudpickle.register_pickle_by_value(crashing)
+    yield
+    cloudpickle.unregister_pickle_by_value(crashing)
+
+
 @pytest.fixture(scope="session")
 def sample_site(tmp_path_factory):
     """Forty drawn scenes, the photographs and every trouble of real lists, served on loopback: (URL list, host:port)."""

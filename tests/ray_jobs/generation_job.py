@@ -51,3 +51,24 @@ def with_folder(store, folder):
 
     plan = JobPlan(JOBS["publish_experts"], CONFIGS["publish_experts"](), {}, "e" * 24)
     JobContext(plan, store, plan.config, Progress("publish_experts")).commit_folder(folder)
+
+
+def poison(monkeypatch, word):
+    """Let prompts with a word in them break the generator of every worker."""
+    from ray_jobs import generation_worker
+
+    load = generation_worker.load_model
+
+    def loaded(store, config, experts):
+        made = load(store, config, experts)
+        sample = made.generate
+
+        def generate(requests, on_step=None):
+            if any(word in request.prompt for request in requests):
+                raise RuntimeError("tokens\nran dry")
+            return sample(requests, on_step)
+
+        made.generate = generate
+        return made
+
+    monkeypatch.setattr(generation_worker, "load_model", loaded)

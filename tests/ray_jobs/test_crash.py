@@ -9,7 +9,6 @@ import pytest
 from ray_jobs.kill_points import KILL_POINTS
 from ray_jobs.store import Store
 from ray_jobs.versions import Versions
-from tests.ray_jobs import crashing
 from tests.ray_jobs.crashing import (
     NUM_PROMPTS,
     WORKERS,
@@ -26,22 +25,12 @@ from tests.ray_jobs.crashing import (
     wait_for,
 )
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("crashing_by_value")]
 
 DRIVER_POINTS = tuple(p for p in KILL_POINTS if p.startswith(("plan.", "manifest.", "log.")))
 WORKER_POINTS = tuple(p for p in KILL_POINTS if p.startswith("part."))
 FOLDER_POINTS = tuple(p for p in KILL_POINTS if p.startswith("files."))
 ROUND_POINTS = tuple(p for p in KILL_POINTS if p.startswith("model."))  # exercised by test_raft_crash
-
-
-@pytest.fixture(scope="module", autouse=True)
-def travel_by_value():
-    """Ray's workers cannot import this file: its worker class travels as code."""
-    from ray import cloudpickle
-
-    cloudpickle.register_pickle_by_value(crashing)
-    yield
-    cloudpickle.unregister_pickle_by_value(crashing)
 
 
 @pytest.fixture(scope="module")

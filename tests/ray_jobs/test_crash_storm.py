@@ -18,7 +18,6 @@ import pytest
 from ray_jobs.parts import read_part
 from ray_jobs.store import Store
 from ray_jobs.versions import Versions
-from tests.ray_jobs import crashing
 from tests.ray_jobs.crashing import (
     PART_S,
     SETTINGS,
@@ -36,21 +35,11 @@ from tests.ray_jobs.crashing import (
 )
 from tests.ray_jobs.tiny_pair import write_tiny_pair
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("crashing_by_value")]
 
 ROWS, PICTURES = 5_000, 200
 MOST_STALL_S = 400.0  # of a machine that does much else; a kill waits for parts, not for a clock
 FIRST_PROGRESS_S = 30.0
-
-
-@pytest.fixture(scope="module", autouse=True)
-def travel_by_value():
-    """Ray's workers cannot import the tests: their worker class travels as code."""
-    from ray import cloudpickle
-
-    cloudpickle.register_pickle_by_value(crashing)
-    yield
-    cloudpickle.unregister_pickle_by_value(crashing)
 
 
 def with_prompts(run_in, folder, rows_per_part):

@@ -22,7 +22,7 @@ from ray_jobs.generation_worker import make_each
 from ray_jobs.parts import PartSummary, read_part, read_rows
 from ray_jobs.register_prompts import PROMPTS
 from ray_jobs.tar_shards import member_name
-from tests.ray_jobs.generation_job import RECORDS, InProcess
+from tests.ray_jobs.generation_job import RECORDS, InProcess, poison
 
 
 @pytest.mark.reliability(7)
@@ -153,30 +153,9 @@ def test_rows_that_do_not_fit_in_memory_are_named_and_the_others_are_not_made_ag
     assert isinstance(outcomes["1"], RowMemoryError) and outcomes["0"].image.shape[2] == 3
 
 
-def poison(monkeypatch, word="3"):
-    """Let prompts with a word in them break the generator of every worker."""
-    from ray_jobs import generation_worker
-
-    load = generation_worker.load_model
-
-    def loaded(store, config, experts):
-        made = load(store, config, experts)
-        sample = made.generate
-
-        def generate(requests, on_step=None):
-            if any(word in request.prompt for request in requests):
-                raise RuntimeError("tokens\nran dry")
-            return sample(requests, on_step)
-
-        made.generate = generate
-        return made
-
-    monkeypatch.setattr(generation_worker, "load_model", loaded)
-
-
 @pytest.mark.reliability(7)
 def test_a_poison_row_becomes_a_row_with_a_reason_up_to_a_share(job, monkeypatch):
-    poison(monkeypatch)
+    poison(monkeypatch, word="3")
     with pytest.raises(JobError, match=r"1 of 9 pictures failed, which is above max_failed_share = 0\.05"):
         job.generate()
     stored = len([name for name in job.store.names("generated_images") if "/parts/" in name])

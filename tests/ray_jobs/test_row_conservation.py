@@ -7,6 +7,7 @@ import pytest
 
 from ray_jobs.errors import JobError
 from ray_jobs.parts import read_rows
+from tests.ray_jobs.generation_job import poison
 
 GOOD, EMPTY, NOWHERE, TOO_LONG, POISONED = 963, 10, 9, 8, 10
 WORD = "poison"
@@ -31,23 +32,7 @@ def records(poisoned=POISONED):
 @pytest.fixture
 def poisoned_job(job, monkeypatch):
     """The job around a generator that one word breaks."""
-    from ray_jobs import generation_worker
-
-    load = generation_worker.load_model
-
-    def loaded(store, config, experts):
-        made = load(store, config, experts)
-        sample = made.generate
-
-        def generate(requests, on_step=None):
-            if any(WORD in request.prompt for request in requests):
-                raise RuntimeError("tokens ran dry")
-            return sample(requests, on_step)
-
-        made.generate = generate
-        return made
-
-    monkeypatch.setattr(generation_worker, "load_model", loaded)
+    poison(monkeypatch, WORD)
     return job
 
 

@@ -1,4 +1,4 @@
-"""The frame that the measuring commands share: threads, elapsed seconds before each line, errors that end the command."""
+"""The frame of commands that train or measure for minutes: threads, seconds before each line, errors that end them."""
 
 import argparse
 import time
