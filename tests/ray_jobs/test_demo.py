@@ -1,5 +1,6 @@
 """The demo as a user runs it: real Airflow, real Ray, a small list. Minutes long, so it runs with the reliability rows."""
 
+import contextlib
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 from ray_jobs.local_platform import free_port
@@ -62,7 +64,8 @@ class Platform:
         heads = [p for p in found if p.name() in ("gcs_server", "raylet")]
         assert heads
         for process in heads:
-            process.send_signal(signal.SIGKILL)
+            with contextlib.suppress(psutil.NoSuchProcess):  # a raylet ends by itself when its gcs_server does
+                process.send_signal(signal.SIGKILL)
 
 
 @pytest.fixture
