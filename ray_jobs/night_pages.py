@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import Any
 
 from pangu.evaluation.dashboard.content import NightPage, Picture
@@ -136,7 +137,7 @@ def facts_of(found: Measured) -> Iterable[tuple[str, str]]:
     if model:
         yield "model", f"{model['name']} {model['version']}" if model["version"] != model["name"] else model["name"]
     if prompts:
-        yield "prompts", str(prompts.get("source") or prompts.get("version"))
+        yield "prompts", PurePath(str(prompts.get("source") or prompts.get("version"))).name  # no path of a machine
     yield "measured", f"{facts.get('generated', 0):,} pictures against {facts.get('reference', 0):,} references"
     settings = facts.get("generation", {})
     for name in _SETTINGS:

@@ -107,6 +107,7 @@ def test_the_lowest_scores_of_a_night_are_its_lowest(nights, content):
     assert page.left_out == (("generated", "failed: out of memory", 1),)
     assert page.counts == {"kept": NUM_PROMPTS - 1, "failed: out of memory": 1} and page.images_per_s == 2.5
     assert ("model", "moving") in page.facts and page.version.version == key
+    assert ("prompts", "list.jsonl") in page.facts  # without the folder, which is of one machine
     assert [v.artifact for v in page.lineage][-1] == "metrics" and len(page.metrics) > 8
 
 

@@ -14,7 +14,9 @@ from pangu.evaluation.metrics import ALL, MetricRow
 
 _TONES = (1, 3, 2, 4, 5, 0)
 """Blue, gold, green, violet, grey; red last, since alarms are red."""
-_MOST_TICKS = 4
+_TICK_GAP = 0.35
+"""Of the axis: a date takes a quarter of it on a phone, and the first one stands to the right of its place."""
+
 _MOST_LINES = 6
 
 
@@ -128,15 +130,21 @@ def _trend(
 
 
 def time_axis(labels: Sequence[str]) -> tuple[dict[str, float], list[tuple[float, str]]]:
-    """Return where each label stands and the axis' ticks: by the calendar where all are dates, else one after another."""
+    """Return where each label stands and the axis' ticks: by the calendar where all are dates, else one after another.
+
+    Ticks stand `_TICK_GAP` of the axis apart, from the newest back.
+    """
     ordered = list(dict.fromkeys(labels))
     try:
         place = {label: datetime.fromisoformat(label).timestamp() / 86400 for label in ordered}
         ordered.sort()
     except ValueError:
         place = {label: float(index) for index, label in enumerate(ordered)}
-    step = max(1, -(-(len(ordered) - 1) // (_MOST_TICKS - 1)))
-    shown = [label for index, label in enumerate(reversed(ordered)) if index % step == 0]
+    span = place[ordered[-1]] - place[ordered[0]] if ordered else 0.0
+    shown: list[str] = []
+    for label in reversed(ordered):
+        if not shown or place[shown[-1]] - place[label] >= _TICK_GAP * span:
+            shown.append(label)
     return place, [(place[label], label) for label in reversed(shown)]
 
 

@@ -72,7 +72,12 @@ def test_names_that_are_no_dates_stand_one_after_another():
     place, _ = time_axis(["2026-11-01 03:00", "2026-11-01 15:00"])
     assert place["2026-11-01 15:00"] - place["2026-11-01 03:00"] == 0.5
     place, ticks = time_axis([f"2026-11-{day:02d}" for day in range(1, 31)])
-    assert len(ticks) <= 4 and ticks[-1][1] == "2026-11-30"
+    assert [label for _, label in ticks] == ["2026-11-08", "2026-11-19", "2026-11-30"]
+
+
+def test_dates_that_stand_close_together_are_not_written_over_each_other():
+    _, ticks = time_axis([*(f"2026-11-{day:02d}" for day in range(1, 15)), "2026-11-27"])
+    assert [label for _, label in ticks] == ["2026-11-04", "2026-11-14", "2026-11-27"]
 
 
 def test_the_table_of_nights_tells_figures_and_alarms():
