@@ -16,9 +16,9 @@ import io
 import math
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 from PIL import Image
-from scipy import ndimage
 
 from pangu.provenance import MarkingError
 
@@ -73,7 +73,7 @@ class PatternWatermark:
         marked = image
         for psnr_db in PSNRS_DB:
             marked = add_pattern(image, added, psnr_db, most=MOST_SIGMA / float(busy.min()))
-            if self.score(_through_jpeg(to_luma(marked))) >= SURE:
+            if self.score(_through_jpeg(cv2.cvtColor(marked, cv2.COLOR_RGB2GRAY))) >= SURE:
                 break
         return marked
 
@@ -119,18 +119,32 @@ def to_luma(image: "UInt8Images") -> Floats:
 
 def local_activity(luma: Floats) -> Floats:
     """(H, W), 0.55 where a picture is flat to 2 where it is busiest: how much of the mark hides there."""
-    detail = luma - ndimage.uniform_filter(luma, 7)
-    spread = np.sqrt(np.maximum(ndimage.uniform_filter(detail * detail, 15), 0))
-    busy: Floats = 0.55 + np.minimum(spread / 12, 1.45)
+    busy = _spread(_detail(luma, 7), 15)
+    busy /= 12
+    np.minimum(busy, 1.45, out=busy)
+    busy += 0.55
     return busy
 
 
 def flatten(luma: Floats) -> Floats:
     """(H, W): without what changes slowly, edges no stronger than texture."""
-    detail = luma - ndimage.uniform_filter(luma, 13)
-    spread = np.sqrt(np.maximum(ndimage.uniform_filter(detail * detail, 25), 0))
-    flat: Floats = detail / (spread + 1.5)
+    detail = _detail(luma, 13)
+    flat: Floats = detail / (_spread(detail, 25) + 1.5)
     return flat
+
+
+def _detail(luma: Floats, window_px: int) -> Floats:
+    """What of a picture (H, W) its mean over a square does not say."""
+    detail: Floats = luma - cv2.blur(luma, (window_px, window_px), borderType=cv2.BORDER_REFLECT)
+    return detail
+
+
+def _spread(detail: Floats, window_px: int) -> Floats:
+    """Root mean square of (H, W) over a square."""
+    squares: Any = cv2.sqrBoxFilter(detail, -1, (window_px, window_px), borderType=cv2.BORDER_REFLECT)
+    np.maximum(squares, 0, out=squares)
+    spread: Floats = np.sqrt(squares, out=squares)
+    return spread
 
 
 def fold(picture: Floats) -> Floats:
@@ -147,7 +161,7 @@ def add_pattern(image: "UInt8Images", pattern: Floats, psnr_db: float, most: flo
     allowed = 255**2 / 10 ** (psnr_db / 10) - 1 / 12  # rounding takes its share
     strength = min(most, math.sqrt(allowed / float(np.square(pattern).mean())))
     marked = _add(image, pattern * strength)
-    spent = float(np.square(marked.astype(np.float32) - image).mean())
+    spent = cv2.norm(marked, image, cv2.NORM_L2SQR) / image.size
     if spent < 0.9 * allowed:  # much was clipped, at white or black: the rest of the picture may take more
         strength = min(most, strength * math.sqrt(allowed / max(spent, 1e-3)))
         marked = _add(image, pattern * strength)
@@ -155,12 +169,15 @@ def add_pattern(image: "UInt8Images", pattern: Floats, psnr_db: float, most: flo
 
 
 def _add(image: "UInt8Images", pattern: Floats) -> "UInt8Images":
-    added: UInt8Images = np.clip(np.rint(image + pattern[..., None]), 0, 255).astype(np.uint8)
-    return added
+    """The picture with the pattern (H, W) rounded, clipped at black and white."""
+    middle: Any = 128
+    shifted = cv2.add(pattern, middle, dtype=cv2.CV_8U)
+    up, down = cv2.subtract(shifted, middle), cv2.subtract(middle, shifted)
+    return cv2.subtract(cv2.add(image, cv2.merge([up] * 3)), cv2.merge([down] * 3)).astype(np.uint8, copy=False)
 
 
-def _through_jpeg(luma: Floats) -> Floats:
-    """(H, W) as a grey JPEG of quality 75 gives it back."""
+def _through_jpeg(grey: np.ndarray[Any, Any]) -> Floats:
+    """(H, W) uint8 as a grey JPEG of quality 75 gives it back."""
     file = io.BytesIO()
-    Image.fromarray(np.clip(np.rint(luma), 0, 255).astype(np.uint8)).save(file, "JPEG", quality=75)
+    Image.fromarray(grey).save(file, "JPEG", quality=75)
     return np.asarray(Image.open(file)).astype(np.float32)
