@@ -1,6 +1,8 @@
 import pytest
 import torch
+from PIL import Image
 
+from curation import dual_encoder_pictures
 from curation.dual_encoder_augment import (
     augment_clothing,
     augment_cut_outs,
@@ -10,7 +12,8 @@ from curation.dual_encoder_augment import (
     recolour,
     restyle,
 )
-from curation.dual_encoder_pictures import COLOURED, named_without
+from curation.dual_encoder_data import Pair
+from curation.dual_encoder_pictures import read_named_pictures
 
 
 @pytest.fixture(autouse=True)
@@ -79,10 +82,14 @@ def test_recolouring_turns_hues_and_keeps_greys_and_brightness():
     assert len(set(found[:, 1, 0, 0].round().tolist())) > 20
 
 
-def test_names_with_a_colour_are_found():
-    class Named:
-        def __init__(self, *captions):
-            self.captions_en = captions
-
-    names = [Named("Blue heart"), Named("banana"), Named("a dog", "a brown dog"), Named("telescope")]
-    assert named_without(COLOURED, names).tolist() == [False, True, False, True]
+def test_what_a_name_tells_is_not_changed_in_the_picture(tmp_path, monkeypatch):
+    """No turned hue under a colour's name, no mirror image under a side's."""
+    monkeypatch.setattr(
+        dual_encoder_pictures, "encode_texts", lambda model, tokenizer, names: torch.eye(len(names), 256)
+    )
+    Image.new("RGBA", (20, 20), (200, 30, 30, 255)).save(tmp_path / "one.png")
+    captions = [("Blue heart",), ("banana",), ("a dog", "a brown dog"), ("right hand",)]
+    pairs = [Pair(tmp_path / "one.png", "emoji_noto", told[0], told, ("一",), "train") for told in captions]
+    pictures = read_named_pictures(torch.nn.Identity(), None, pairs)
+    assert pictures.may_recolour.tolist() == [False, True, False, True]
+    assert pictures.may_mirror.tolist() == [True, True, True, False]

@@ -49,13 +49,17 @@ def judge():
     return SceneJudge.load(SAMPLE_MODELS / "judge")
 
 
-def test_figures_are_solo_fused_and_the_other_members(judge):
-    """The first member draws the asked scene, the second another: with d = 0 after the fade the fused one is the first's."""
-    scenes = evaluation_scenes(12)
-    case = parse_case("layout+colours", None)
+def painters(scenes):
+    """The first member draws the asked scene, the second another; and the first one's pictures by their words."""
     right = {TELLS["layout"].words(s, n): draw_one(s, n) for n, s in enumerate(scenes)}
     wrong = {TELLS["colours"].words(s, n): draw_one(scenes[n - 1], n) for n, s in enumerate(scenes)}
-    members = {"layout": Member("layout", Painter(right)), "colours": Member("colours", Painter(wrong))}
+    return {"layout": Member("layout", Painter(right)), "colours": Member("colours", Painter(wrong))}, right
+
+
+def test_figures_are_solo_fused_and_the_other_members(judge):
+    scenes = evaluation_scenes(12)
+    case = parse_case("layout+colours", None)
+    members, right = painters(scenes)
     said = []
     report, pictures = judge_case(case, members, scenes, judge, (0.5,), 2, 4, said.append)
     assert list(pictures) == ["layout alone", "colours alone", "d = 0.5"]
@@ -69,9 +73,17 @@ def test_figures_are_solo_fused_and_the_other_members(judge):
     assert colours.solo.value < 0.6 < colours.control.value
     assert report.rule_colour["layout alone"] > 0.9 > report.rule_colour["colours alone"]
     assert said
-    to_the_end = replace(case, full_until=2.0, zero_from=1.0)
-    report, _ = judge_case(to_the_end, members, scenes, judge, (1.0,), 2, 4, said.append)
-    assert report.figures[0].fused.value < layout.fused.value, "the second member's weight ends where it is told to"
+
+
+def test_the_second_members_weight_ends_where_it_is_told_to(judge):
+    scenes = evaluation_scenes(12)
+    members, _ = painters(scenes)
+    fused = {}
+    for full_until, zero_from in ((2.0, 1.0), (500.0, 200.0)):
+        case = replace(parse_case("layout+colours", None), full_until=full_until, zero_from=zero_from)
+        report, _ = judge_case(case, members, scenes, judge, (1.0,), 8, 4, lambda said: None)
+        fused[zero_from] = report.figures[0].fused.value
+    assert fused[1.0] < 0.6 < 0.9 < fused[200.0]
 
 
 @pytest.mark.parametrize(
