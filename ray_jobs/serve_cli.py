@@ -11,10 +11,9 @@ import typer
 from rich.console import Console
 
 HOME = Path(".pangu")
-LOOPBACK_RAY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-"""Ray's own switch for a node that has no other machines: its address is loopback, and what it shows of itself is too.
-
-Otherwise its autoscaler and its dashboard show their figures on every address. Read when Ray is imported.
+SHUT_RAY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
+"""What Ray reads when it is imported. The first is its own switch for a node that has no other machines: its address is
+loopback, and what it shows of itself is too; otherwise its autoscaler and its dashboard show their figures on every address.
 """
 
 
@@ -40,7 +39,7 @@ def serve_generation(
     store: Annotated[str | None, typer.Option(help="store of the artifacts; HOME/store by default")] = None,
 ) -> None:
     """Serve pictures over HTTP, with a page for people; Ctrl-C drains and stops."""
-    os.environ |= LOOPBACK_RAY
+    os.environ |= SHUT_RAY
     from ray_jobs.serve_generation import KEYS_VARIABLE, refuse_open_door
     from ray_jobs.service.callers import Keyring
 
@@ -54,8 +53,6 @@ def serve_generation(
         "PANGU_SERVE_EXPERTS": experts,
         "PANGU_SERVE_MEMBERS": str(Path(members).absolute()) if Path(members).is_file() else members,
         "PANGU_SERVE_DEVICE": device,
-        "RAY_AUTH_MODE": "token",
-        "RAY_USAGE_STATS_ENABLED": "0",
     }
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -57,16 +57,14 @@ def refused(port, method, path, headers):
 
 @pytest.fixture
 def served(tmp_path):
-    """A running `pangu serve` with the carried pair: (process, port)."""
+    """`pangu serve` with the carried pair, from a shell that says nothing of Ray: (process, port)."""
     port = free_port()
-    environment = {
-        **os.environ,
+    bare = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PANGU_"))}
+    environment = bare | {
         "PANGU_API_KEYS": f"alice:{KEY}",
         "PANGU_HOME": str(tmp_path),
         "PANGU_SERVE_DEVICE": "cpu",
     }
-    for name in ("RAY_AUTH_TOKEN_PATH", "RAY_ADDRESS", "PANGU_STORE"):
-        environment.pop(name, None)
     command = [sys.executable, "-m", "ray_jobs.cli", "serve", "--port", str(port)]
     log = tmp_path / "log"
     with log.open("wb") as output:
