@@ -21,7 +21,7 @@ bridged either. Between bridges (`every` > 1) the other models rest: their last 
     picture = sample(fused, seeds=[7], steps=30)[0]                                       # (64, 64, 3) uint8
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +30,7 @@ from torch import Tensor
 
 from pangu.joint_space import JointSpace
 from pangu.latent_bridge import LatentSpace, Size, resize_pixels
-from pangu.prompted_model import PromptedModel
+from pangu.prompted_model import PromptedModel, begin
 from pangu.weight_schedule import WeightSchedule
 
 __all__ = ["FusedDenoiser", "FusionPart", "WeightSchedule", "fuse_models"]
@@ -111,10 +111,11 @@ class FusedDenoiser:
     def _meet(self, states: list[Tensor], t: float, weights: list[float]) -> list[Tensor]:
         """x0 of every group, each model asked and every picture brought to whoever listens."""
         shares = [sum(weights[number] for number in group.members) for group in self.groups]
-        own = [
+        asked = [
             self._ask(group, state, t, weights) if share > 0 else None
             for group, state, share in zip(self.groups, states, shares, strict=True)
         ]
+        own = [None if waiting is None else waiting() for waiting in asked]
         fused: list[Tensor] = []
         heard = self._bring(own, shares, t)
         for mine, others, share, state in zip(own, heard, shares, states, strict=True):
@@ -128,25 +129,32 @@ class FusedDenoiser:
     def _go_on(self, states: list[Tensor], t: float, weights: list[float]) -> list[Tensor]:
         """x0 of every group between meetings: the first alone is asked, the others keep to their last picture."""
         share = sum(weights[number] for number in self.groups[0].members)
-        first = self._ask(self.groups[0], states[0], t, weights) if share > 0 else _present(self._heard)
+        first = self._ask(self.groups[0], states[0], t, weights)() if share > 0 else _present(self._heard)
         if self._heard is not None and 0 < share < 1:
             first = share * first + (1 - share) * self._heard
         return [first, *(_present(resting) for resting in self._resting[1:])]
 
-    def _ask(self, group: _Group, state: Tensor, t: float, weights: list[float]) -> Tensor:
-        """The weighted mean of x0 over a group's speaking members, each at the timestep of its own schedule."""
+    def _ask(self, group: _Group, state: Tensor, t: float, weights: list[float]) -> Callable[[], Tensor]:
+        """Ask all speaking members of a group, each at the timestep of its own schedule, before any of them is waited for.
+
+        What is returned waits, and gives the weighted mean of x0.
+        """
         log_snr = float(self.schedule.log_snr(t))
         speaking = [number for number in group.members if weights[number] > 0]
-        share = sum(weights[number] for number in speaking)
-        total: Tensor | None = None
+        asked = []
         for number in speaking:
             model = self.parts[number].model
             own_t = t if model.schedule == self.schedule else model.schedule.timestep_at(log_snr)
             self.evaluations[number] += 1
-            said = model.denoise(state, own_t)
-            said = said if len(speaking) == 1 else weights[number] / share * said
-            total = said if total is None else total + said
-        return _present(total)
+            asked.append(begin(model.denoise, state, own_t))
+        share = sum(weights[number] for number in speaking)
+
+        def mean() -> Tensor:
+            if len(asked) == 1:
+                return asked[0]()
+            return torch.stack([weights[n] / share * said() for n, said in zip(speaking, asked, strict=True)]).sum(0)
+
+        return mean
 
     def _bring(self, own: list[Tensor | None], shares: list[float], t: float) -> list[Tensor | None]:
         """What each group hears: the others' mean picture in its own latents; None for whoever is done or alone."""

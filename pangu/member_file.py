@@ -133,18 +133,26 @@ def read_members(path: Path) -> MemberFile:
 
 
 def load_members(
-    path: Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    path: Path,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    only: str | None = None,
+    spaces: dict[str, LatentSpace] | None = None,
 ) -> dict[str, Member]:
     """Every member that a file declares, by name, on a device. Members of one autoencoder's weights share its space.
 
-    dtype: of plain pipelines' weights.
+    dtype: of plain pipelines' weights. only: load that one alone. spaces: those loaded, by the digest of their weights,
+    shared and added to.
 
     Raises:
         ValueError: naming the member, the field, its value and what is accepted.
     """
     members: dict[str, Member] = {}
-    spaces: dict[str, LatentSpace] = {}
+    spaces = {} if spaces is None else spaces
     for entry in read_members(path).member:
+        if only not in (None, entry.name):
+            continue
         try:
             members[entry.name] = _load(entry, path.parent, spaces, device, dtype)
         except (ValueError, OSError) as error:

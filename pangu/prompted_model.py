@@ -7,6 +7,7 @@ so each may be a part of any other.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -24,6 +25,15 @@ class PromptedDenoiser(Protocol):
     def __call__(self, x_t: Tensor, t: float) -> Tensor:
         """x_t: (B, ...) at a timestep of the model's own schedule; returns x0, same shape."""
         ...
+
+
+def begin(denoise: PromptedDenoiser, x_t: Tensor, t: float) -> Callable[[], Tensor]:
+    """Ask for x0; the call that is returned waits for it.
+
+    A denoiser whose network is elsewhere has a `begin` of its own and works meanwhile; any other works when waited for.
+    """
+    started: Callable[[Tensor, float], Callable[[], Tensor]] | None = getattr(denoise, "begin", None)
+    return partial(denoise, x_t, t) if started is None else started(x_t, t)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,21 @@ from pangu.told_unet import Branch, ToldRows, ToldUNet
 Branches = tuple[Branch, Branch]
 TellRows = Callable[[Sequence[Told], Size], Branches]
 """Rows of words, or pictures, to the null and the prompt branch."""
+
+
+@dataclass(frozen=True)
+class AcceptedSizes:
+    """(height, width) px that a model can draw. step: what both sides divide by. only: the only ones; None for any."""
+
+    step: int
+    only: tuple[Size, ...] | None = None
+
+    def check(self, size: Size) -> None:
+        """ValueError for any other."""
+        if self.only is not None and size not in self.only:
+            raise ValueError(f"size: got {size}, expected one of {list(self.only)}")
+        if any(side < 1 or side % self.step for side in size):
+            raise ValueError(f"size: got {size}, expected a height and a width that divide by {self.step}")
 
 
 class UNetModel:
@@ -55,17 +71,15 @@ class UNetModel:
         self.unet_at, self.tell, self.space = unet_at, tell, space
         self.schedule, self.prediction_type = schedule, prediction_type
         self.default_size, self.controlnets = default_size, tuple(controlnets)
-        self.beside, self.sizes = beside, sizes
+        self.beside = beside
         self.num_conditions = len(self.controlnets) + shown
         config = unet_at(0).config
-        self.side_step = space.factor * 2 ** (len(config.block_out_channels) - 1)
+        step = space.factor * 2 ** (len(config.block_out_channels) - 1)
+        self.accepted = AcceptedSizes(step, None if sizes is None else tuple(sizes))
 
     def check_size(self, size: Size) -> None:
         """See `FusionModel`."""
-        if self.sizes is not None and size not in self.sizes:
-            raise ValueError(f"size: got {size}, expected one of {list(self.sizes)}")
-        if any(side < 1 or side % self.side_step for side in size):
-            raise ValueError(f"size: got {size}, expected a height and a width that divide by {self.side_step}")
+        self.accepted.check(size)
 
     @property
     def device(self) -> torch.device:

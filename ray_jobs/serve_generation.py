@@ -7,6 +7,7 @@ PANGU_SERVE_EXPERTS    what is served, such as `experts@champion`; `experts`, th
 PANGU_SERVE_FOLLOW_S   how often it is asked what that means now (10; 0: never); a new version takes over without a break
 PANGU_API_KEYS         comma-separated `key` or `tenant:key`; without any, only this machine is served
 PANGU_SERVE_MEMBERS    who takes part in fusions: a member file (`pangu.member_file`), or `experts` for the served pair alone
+PANGU_SERVE_SPREAD     1: each member of the file in a process of its own, with a GPU or NPU of its own (0)
 PANGU_SERVE_DEVICE     auto, cpu, cuda or npu
 PANGU_SERVE_TIMEOUT_S  the longest that an order may take, waiting included (120)
 PANGU_SERVE_MAX_REPLICAS    of the model, by load (1)
@@ -28,7 +29,7 @@ from ray_jobs.service.backend import Backend
 from ray_jobs.service.callers import LOOPBACK, Keyring
 from ray_jobs.service.door import Door, DoorSettings
 from ray_jobs.service.engine import ExpertsLoader
-from ray_jobs.service.fusion_engine import FusionLoader
+from ray_jobs.service.fusion_engine import EXPERTS_ALONE, FusionLoader
 from ray_jobs.service.jobs import JobBook
 from ray_jobs.service.model import Loader, ModelReplica
 from ray_jobs.service.refusal import RETRY_AFTER_S, Refused
@@ -192,7 +193,18 @@ def app(args: dict[str, str]) -> Any:  # noqa: ANN401 a Serve application
         json.loads(variables.get("PANGU_SERVE_FILTER") or "{}"),
     )
     members = variables.get("PANGU_SERVE_MEMBERS")
-    return build(loader, settings, FusionLoader(members, loader) if members else None)
+    spread = is_spread(variables)
+    return build(loader, settings, FusionLoader(members, loader, spread=spread) if members else None)
+
+
+def is_spread(variables: Mapping[str, str]) -> bool:
+    """Whether each member of a fusion has a process of its own. ValueError where there is no file of them."""
+    spread, members = variables.get("PANGU_SERVE_SPREAD") or "0", variables.get("PANGU_SERVE_MEMBERS") or ""
+    if spread not in ("0", "1"):
+        raise ValueError(f"PANGU_SERVE_SPREAD = {spread!r}: accepted are 0 and 1")
+    if spread == "1" and members in ("", EXPERTS_ALONE):
+        raise ValueError(f"PANGU_SERVE_SPREAD = '1': accepted with a member file, PANGU_SERVE_MEMBERS is {members!r}")
+    return spread == "1"
 
 
 def serving_host() -> str:

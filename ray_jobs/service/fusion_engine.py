@@ -229,11 +229,15 @@ def _size(text: str) -> tuple[int, int] | None:
 
 @dataclass(frozen=True)
 class FusionLoader:
-    """Loads the members of a file; for `experts` in place of one, the pair that the other loader finds."""
+    """Loads the members of a file; for `experts` in place of one, the pair that the other loader finds.
+
+    spread: each member of a file in a process of its own, see `member_hosts`.
+    """
 
     members: str
     experts: ExpertsLoader
     rows: int = field(default=1)
+    spread: bool = False
 
     def find(self) -> str:
         """What decides the members: the file's content, or the pair's key."""
@@ -248,10 +252,19 @@ class FusionLoader:
         device = torch_device(Runtime.model_validate({"device": self.experts.device}))
         if self.members == EXPERTS_ALONE:
             engine = self._load_pair(key, device)
+        elif self.spread:
+            engine = self._spread(Path(self.members), key)
         else:
             engine = self._engine(Path(self.members), key, device)
         engine.warm_up()
         return engine
+
+    def _spread(self, file: Path, key: str) -> FusionEngine:
+        from ray_jobs.service.member_hosts import resources_of, spread_members
+
+        rows = max(self.rows, 4) if resources_of(self.experts.device) != resources_of("cpu") else self.rows
+        members = spread_members(file, self.experts.device)
+        return FusionEngine(members, key, rows=rows, picture_filter=self.experts.make_filter())
 
     def _load_pair(self, key: str, device: str) -> FusionEngine:
         version = Versions(self.experts.store).resolve(f"experts@{key}")

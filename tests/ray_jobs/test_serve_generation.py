@@ -13,6 +13,7 @@ from ray_jobs.serve_generation import (
     ServiceSettings,
     app,
     build,
+    is_spread,
     refuse_open_door,
 )
 from ray_jobs.service.callers import Keyring
@@ -29,6 +30,16 @@ def test_settings_come_from_the_environment_within_bounds():
         ServiceSettings.from_environment({"PANGU_SERVE_TIMEOUT_S": "long"})
     with pytest.raises(ValueError, match="none are accepted"):
         app({"experts": "experts@1"})
+
+
+def test_members_are_spread_where_there_is_a_file_of_them():
+    assert not is_spread({}) and not is_spread({"PANGU_SERVE_SPREAD": "0", "PANGU_SERVE_MEMBERS": "experts"})
+    assert is_spread({"PANGU_SERVE_SPREAD": "1", "PANGU_SERVE_MEMBERS": "/etc/pangu/members.toml"})
+    with pytest.raises(ValueError, match="PANGU_SERVE_SPREAD = 'yes': accepted are 0 and 1"):
+        is_spread({"PANGU_SERVE_SPREAD": "yes"})
+    for members in ("", "experts"):
+        with pytest.raises(ValueError, match="accepted with a member file"):
+            is_spread({"PANGU_SERVE_SPREAD": "1", "PANGU_SERVE_MEMBERS": members})
 
 
 def test_its_parts_find_each_other(tmp_path):
