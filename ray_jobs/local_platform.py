@@ -29,6 +29,11 @@ from ray_jobs.store import OPTIONS_VARIABLE, STORE_VARIABLE, Store
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 LOGICAL_CPUS = 4
+ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""Ray's own switch for a node that has no other machines: its address is loopback, and what it shows of itself is too.
+
+Otherwise its autoscaler and its dashboard show their figures on every address. Ray reads it when it is imported.
+"""
 
 
 @dataclass(frozen=True)
@@ -238,7 +243,7 @@ class LocalPlatform:
         command += [f"--temp-dir={self.ray_folder}"]
         command += ["--min-worker-port=0", "--max-worker-port=0", f"--ray-client-server-port={free_port()}"]
         command += [f"--object-store-memory={1 * 2**30}", f"--dashboard-agent-listen-port={free_port()}"]
-        environment = {**self.environment(), "RAY_JOB_STOP_WAIT_TIME_S": "20"}
+        environment = {**self.environment(), **ON_LOOPBACK, "RAY_JOB_STOP_WAIT_TIME_S": "20"}
         environment.pop("RAY_ADDRESS", None)
         self.spawn("ray", command, environment)
 

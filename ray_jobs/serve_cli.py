@@ -10,11 +10,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from ray_jobs.local_platform import ON_LOOPBACK
+
 HOME = Path(".pangu")
-SHUT_RAY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
-"""What Ray reads when it is imported. The first is its own switch for a node that has no other machines: its address is
-loopback, and what it shows of itself is too; otherwise its autoscaler and its dashboard show their figures on every address.
-"""
+SHUT_RAY = {**ON_LOOPBACK, "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
+"""What Ray reads when it is imported."""
 
 
 def register(app: typer.Typer) -> None:
