@@ -31,12 +31,13 @@ detectors = ["canny"]
 [[member]]
 name = "tuned"
 source = "sd_tuned"
+weight = 0.2
 
 [[member]]
 name = "bridged"
 source = "sd_tuned"
 bridge = "sdxl/vae"
-weight = 0.1
+weight = 0.4
 
 [[member]]
 name = "large"
