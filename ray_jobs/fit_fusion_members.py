@@ -42,8 +42,8 @@ from pangu.train_step import TrainSettings
 from pangu.trainer import StepReport, TrainTask, train
 from pangu.training_samples import CaptionTable, LatentBatches, LatentSample
 from pangu.vaelight import VaeLightSpace
-from ray_jobs.fusion_member_file import declarations
-from ray_jobs.fusion_scenes import SIDE_PX, draw_one, draw_training, edges_of, example_for
+from ray_jobs.fusion_member_file import CONTROLS, declarations
+from ray_jobs.fusion_scenes import SIDE_PX, Drawn, draw_one, draw_training, edges_of, example_for
 from ray_jobs.job_configs import SAMPLE_MODELS
 from ray_jobs.long_command import Say, run_command
 
@@ -52,10 +52,10 @@ declare_missing_ops()
 from diffusers import ControlNetModel  # noqa: E402  (torchvision's operators must exist first)
 
 SQUARE = 5
-MEMBERS = {"layout": 1000, "colours": 700, "example": 500, "edges": 250, "palette": 250}
+MEMBERS = {"layout": 5500, "colours": 3000, "example": 1500, "edges": 250, "palette": 250}
 """Member to training steps."""
 BATCH, CONTROL_BATCH = 32, 16
-WIDTHS = (32, 64)
+WIDTHS = {"layout": (64, 128), "colours": (32, 64), "example": (64, 128)}
 SHARED_SHARE = 0.15
 """Of the example member's training pictures: photographs and emoji, each its own example."""
 IMAGE_WIDTH = 256
@@ -99,6 +99,11 @@ def encode_all(encode: Callable[[Tensor], Tensor], images: np.ndarray[Any, np.dt
     return torch.cat(parts)
 
 
+def both_languages(scene: Scene, _: np.random.Generator) -> tuple[str, str]:
+    """What stands where, in English and in Chinese."""
+    return layout_caption(scene, "en"), layout_caption(scene, "zh")
+
+
 def start_from(unet: Any, folder: Path) -> None:  # noqa: ANN401
     """Copy the weights that agree in name and shape from another member's folder, where there is one."""
     if not (folder / "config.json").is_file():
@@ -126,8 +131,18 @@ class Fitting:
         self.chosen, self.say = chosen, say
         self.text = ClipTextEncoder.from_scorer(SAMPLE_MODELS / "scorer")
         chosen.work.mkdir(parents=True, exist_ok=True)
-        self.drawn = draw_training(chosen.num_scenes, seed=21)
-        say(f"drawn: {len(self.drawn.scenes)} scenes")
+        self._drawn: dict[str, Drawn] = {}
+
+    def drawn(self, member: str) -> Drawn:
+        """What a member is trained on. A ControlNet never sees the combinations kept for evaluation; the others see all.
+
+        Otherwise `layout` would prefer some colours for a kind, and `colours` some kinds for a colour.
+        """
+        kind, held_out = ("controls", False) if member in CONTROLS else ("all", None)
+        if kind not in self._drawn:
+            self._drawn[kind] = draw_training(self.chosen.num_scenes, seed=21, held_out=held_out)
+            self.say(f"drawn: {self.chosen.num_scenes} scenes")
+        return self._drawn[kind]
 
     def fit(self, member: str) -> None:
         """Train one member and write its folder, unless it is there."""
@@ -155,12 +170,19 @@ class Fitting:
             seed=31,
         )
 
-    def _captions(self, tell: Callable[[Scene, np.random.Generator], Sequence[str]]) -> list[tuple[str, ...]]:
+    def _captions(
+        self, member: str, tell: Callable[[Scene, np.random.Generator], Sequence[str]]
+    ) -> list[tuple[str, ...]]:
         rng = np.random.default_rng(22)
-        return [tuple(tell(scene, rng)) for scene in self.drawn.scenes]
+        return [tuple(tell(scene, rng)) for scene in self.drawn(member).scenes]
 
     def _train(self, member: str, channels: int, batches: Any, null: TextFeatures, **network: object) -> Any:  # noqa: ANN401
-        sizes = {"sample_size": 8, "in_channels": channels, "out_channels": channels, "block_out_channels": WIDTHS}
+        sizes = {
+            "sample_size": 8,
+            "in_channels": channels,
+            "out_channels": channels,
+            "block_out_channels": WIDTHS[member],
+        }
         unet = build_unet("sample", **sizes, **network)
         if member == "example":
             start_from(unet, self.chosen.work / "layout")
@@ -187,22 +209,26 @@ class Fitting:
 
     def _fit_layout(self) -> Any:  # noqa: ANN401
         latents = self._taef2_latents()
-        captions = self._captions(lambda scene, _: (layout_caption(scene, "en"), layout_caption(scene, "zh")))
+        captions = self._captions("layout", both_languages)
         return self._train("layout", 32, self._latent_batches(latents, captions, 41), self.text.encode([""]))
 
     def _fit_colours(self) -> Any:  # noqa: ANN401
-        latents = encode_all(VaeLightSpace(self.chosen.data / "weights" / "vaelight-sd").encode, self.drawn.images)
+        latents = encode_all(
+            VaeLightSpace(self.chosen.data / "weights" / "vaelight-sd").encode, self.drawn("colours").images
+        )
 
         def tell(scene: Scene, rng: np.random.Generator) -> list[str]:
             return [colour_caption(scene, language, rng) for language in ("en", "zh") for _ in range(2)]
 
-        batches = self._latent_batches(latents, self._captions(tell), 42)
+        batches = self._latent_batches(latents, self._captions("colours", tell), 42)
         return self._train("colours", 4, batches, self.text.encode([""]))
 
     def _fit_example(self) -> Any:  # noqa: ANN401
         encoder = ClipImageEncoder(SAMPLE_MODELS / "scorer")
         rng = np.random.default_rng(23)
-        examples = [draw_one(example_for(scene, rng), int(rng.integers(2**32))) for scene in self.drawn.scenes]
+        examples = [
+            draw_one(example_for(scene, rng), int(rng.integers(2**32))) for scene in self.drawn("example").scenes
+        ]
         shared = square_pictures(self.chosen.data, round(SHARED_SHARE * len(examples)), SIDE_PX, seed=24)
         latents = torch.cat([self._taef2_latents(), encode_all(self._taef2().encode, shared)])
         features = encoder.encode([*examples, *shared])
@@ -212,23 +238,23 @@ class Fitting:
         return self._train("example", 32, batches, null, cross_attention_dim=IMAGE_WIDTH)
 
     def _fit_edges(self) -> Any:  # noqa: ANN401
-        conditions = np.stack([edges_of(*each) for each in zip(self.drawn.scenes, self.drawn.seeds, strict=True)])
-        captions = self._captions(lambda scene, _: (layout_caption(scene, "en"), layout_caption(scene, "zh")))
-        return self._fit_control("edges", conditions, captions)
+        drawn = self.drawn("edges")
+        conditions = np.stack([edges_of(*each) for each in zip(drawn.scenes, drawn.seeds, strict=True)])
+        return self._fit_control("edges", conditions, self._captions("edges", both_languages))
 
     def _fit_palette(self) -> Any:  # noqa: ANN401
-        conditions = np.stack([palette(image) for image in self.drawn.images])
+        conditions = np.stack([palette(image) for image in self.drawn("palette").images])
 
         def tell(scene: Scene, rng: np.random.Generator) -> list[str]:
             return [colour_caption(scene, language, rng) for language in ("en", "zh")]
 
-        return self._fit_control("palette", conditions, self._captions(tell))
+        return self._fit_control("palette", conditions, self._captions("palette", tell))
 
     def _fit_control(
         self, member: str, conditions: np.ndarray[Any, np.dtype[np.uint8]], captions: list[tuple[str, ...]]
     ) -> Any:  # noqa: ANN401
         pipeline = load_experts(SAMPLE_MODELS / "experts")
-        latents = encode_all(lambda pixels: encode_pixels(pipeline.vae, pixels), self.drawn.images)
+        latents = encode_all(lambda pixels: encode_pixels(pipeline.vae, pixels), self.drawn(member).images)
         pair = FrozenPair(
             experts={Role.STRUCTURE: pipeline.structure, Role.TEXTURE: pipeline.texture},
             split=pipeline.card.split,
@@ -253,7 +279,7 @@ class Fitting:
         path = self.chosen.work / f"latents-{self.chosen.num_scenes}.safetensors"
         if path.is_file():
             return load_file(path)["taef2"]
-        latents = encode_all(self._taef2().encode, self.drawn.images).contiguous()
+        latents = encode_all(self._taef2().encode, self.drawn("layout").images).contiguous()
         save_file({"taef2": latents}, path)
         return latents
 
@@ -267,7 +293,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with weights/ and images/, see the docs")
     parser.add_argument("--work", type=Path, required=True, help="members and checkpoints; a rerun goes on from them")
     parser.add_argument("--only", nargs="*", choices=tuple(MEMBERS), default=tuple(MEMBERS))
-    parser.add_argument("--num-scenes", type=int, default=1600)
+    parser.add_argument("--num-scenes", type=int, default=4800)
     parser.add_argument("--steps", type=int, help="default: each member's own")
     run_command(parser, fit)
 

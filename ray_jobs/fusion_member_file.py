@@ -8,6 +8,8 @@ from ray_jobs.fusion_scenes import SIDE_PX
 from ray_jobs.job_configs import SAMPLE_MODELS
 
 CONTROLS = ("edges", "palette")
+GUIDANCE = {"layout": 5.0, "colours": 2.0}
+"""Where it is not the usual 3: what stands where is lost more easily in a fusion than colours are."""
 
 
 def declarations(members: Sequence[str], work: Path, data: Path) -> str:
@@ -23,6 +25,8 @@ def declarations(members: Sequence[str], work: Path, data: Path) -> str:
         if member in CONTROLS:
             lines += [f'source = "{experts}"', f'controlnets = ["{member}"]', ""]
             continue
+        if member in GUIDANCE:
+            lines.append(f"guidance = {GUIDANCE[member]}")
         told_by = "image" if member == "example" else "text"
         lines += [f'source = "{member}"', f'space = "{spaces.get(member, spaces["layout"])}"', f'told_by = "{told_by}"']
         lines += [f'encoder = "{scorer}"', 'prediction_type = "v_prediction"', f"size = [{SIDE_PX}, {SIDE_PX}]", ""]

@@ -31,18 +31,18 @@ def edges_of(scene: Scene, seed: int) -> UInt8Image:
     return np.asarray(draw_edges(scene, (SIDE_PX, SIDE_PX), seed), np.uint8)
 
 
-def single_scene(rng: np.random.Generator, *, held_out: bool) -> Scene:
-    """A scene of one thing, not a small one, of a combination that is kept for evaluation or of the others."""
+def single_scene(rng: np.random.Generator, *, held_out: bool | None) -> Scene:
+    """A scene of one thing, not a small one, of a combination that is kept for evaluation or of the others; None: of any."""
     while True:
         scene = random_scene(rng, form="single")
-        if is_held_out(scene) is held_out and scene.things[0].size != "small":
+        if held_out in (None, is_held_out(scene)) and scene.things[0].size != "small":
             return scene
 
 
-def draw_training(count: int, seed: int) -> Drawn:
-    """`count` scenes with their pictures."""
+def draw_training(count: int, seed: int, *, held_out: bool | None = None) -> Drawn:
+    """`count` scenes with their pictures. held_out: see `single_scene`."""
     rng = np.random.default_rng(seed)
-    scenes = [single_scene(rng, held_out=False) for _ in range(count)]
+    scenes = [single_scene(rng, held_out=held_out) for _ in range(count)]
     seeds = [seed * 10_000_019 + number for number in range(count)]
     return Drawn(scenes, np.stack([draw_one(*each) for each in zip(scenes, seeds, strict=True)]), seeds)
 

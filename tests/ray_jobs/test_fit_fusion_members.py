@@ -1,14 +1,22 @@
 """Every member of the sample is trained for a few steps, written, declared and drawn with."""
 
+import argparse
 import sys
 from itertools import pairwise
 
 import pytest
 
+from curation.sample.scene_captions import is_held_out
 from pangu.fusion_request import FusionRequest, MemberRequest, fuse
 from pangu.member_file import load_members
 from ray_jobs import fit_fusion_members
 from ray_jobs.fusion_scenes import draw_training, edges_of
+
+
+def test_members_of_one_knowledge_see_every_combination_and_controls_none_of_those_kept_back(tmp_path):
+    fitting = fit_fusion_members.Fitting(argparse.Namespace(num_scenes=40, work=tmp_path), lambda text: None)
+    seen = {member: [is_held_out(scene) for scene in fitting.drawn(member).scenes] for member in ("layout", "edges")}
+    assert any(seen["layout"]) and not any(seen["edges"]) and len(seen["edges"]) == 40
 
 
 @pytest.mark.shared_data
