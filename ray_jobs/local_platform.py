@@ -30,10 +30,7 @@ from ray_jobs.store import OPTIONS_VARIABLE, STORE_VARIABLE, Store
 REPOSITORY = Path(__file__).resolve().parent.parent
 LOGICAL_CPUS = 4
 ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-"""Ray's own switch for a node that has no other machines: its address is loopback, and what it shows of itself is too.
-
-Otherwise its autoscaler and its dashboard show their figures on every address. Ray reads it when it is imported.
-"""
+"""Ray's own switch, read on import, for a node without other machines: what it shows of itself is on loopback too."""
 
 
 @dataclass(frozen=True)

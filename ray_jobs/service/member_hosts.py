@@ -92,7 +92,8 @@ class MemberHost:
         """`encode` pixels or `decode` latents (B, ...). in_bridge: by the autoencoder that stands in for the model's."""
         import torch
 
-        space = self.member.bridge if in_bridge and self.member.bridge is not None else self.model.space
+        space = self.member.bridge if in_bridge else self.model.space
+        assert space is not None
         with torch.inference_mode():
             return getattr(space, direction)(values.to(self.model.device)).cpu()  # type: ignore[no-any-return]
 

@@ -249,3 +249,14 @@ def make_depth():
         depth_estimator=estimator,
         feature_extractor=processor,
     )
+
+
+def save_members(root):
+    """Folders of `root`: `sd`, `sd_tuned` with its autoencoder, `sdxl`, and `edges`, a ControlNet of the first."""
+    torch.manual_seed(0)
+    plain = make_sd()
+    plain.save_pretrained(root / "sd")
+    make_controlnet(plain.unet).save_pretrained(root / "edges")
+    plain.unet = make_sd().unet
+    plain.save_pretrained(root / "sd_tuned")
+    make_sdxl().save_pretrained(root / "sdxl")

@@ -2,7 +2,6 @@ import json
 
 import numpy as np
 import pytest
-import torch
 
 from pangu.condition_detectors import canny
 from pangu.denoiser import PredictionType
@@ -10,7 +9,7 @@ from pangu.fusion import WeightSchedule
 from pangu.fusion_request import DEFAULT_WEIGHT, FusionRequest, MemberRequest, fuse
 from pangu.member_file import load_members, read_members
 from pangu.networks import build_sample_autoencoder, build_unet
-from tests.pangu.small_pipelines import make_controlnet, make_sd, make_sdxl
+from tests.pangu.small_pipelines import save_members
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:diffusers")
 
@@ -19,13 +18,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 def folders(tmp_path_factory, scorer_folder):
     """Saved parts of random weights: two pipelines, one of them twice, a ControlNet, a single U-Net, an autoencoder."""
     root = tmp_path_factory.mktemp("members")
-    torch.manual_seed(0)
-    plain = make_sd()
-    plain.save_pretrained(root / "sd")
-    make_controlnet(plain.unet).save_pretrained(root / "edges")
-    plain.unet = make_sd().unet
-    plain.save_pretrained(root / "sd_tuned")
-    make_sdxl().save_pretrained(root / "sdxl")
+    save_members(root)
     build_sample_autoencoder().save_pretrained(root / "tiny")
     unet = build_unet(
         "sample",

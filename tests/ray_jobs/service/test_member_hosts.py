@@ -12,7 +12,7 @@ from pangu.member_file import load_members
 from ray_jobs.service.engine import ExpertsLoader
 from ray_jobs.service.fusion_engine import FusionLoader
 from ray_jobs.store import Store
-from tests.pangu.small_pipelines import make_controlnet, make_sd, make_sdxl
+from tests.pangu.small_pipelines import save_members
 
 pytestmark = [
     pytest.mark.ray,
@@ -49,14 +49,8 @@ weight = 0.3
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
     root = tmp_path_factory.mktemp("members")
-    torch.manual_seed(0)
     torch.set_num_threads(1)
-    plain = make_sd()
-    plain.save_pretrained(root / "sd")
-    make_controlnet(plain.unet).save_pretrained(root / "edges")
-    plain.unet = make_sd().unet
-    plain.save_pretrained(root / "sd_tuned")
-    make_sdxl().save_pretrained(root / "sdxl")
+    save_members(root)
     (root / "members.toml").write_text(MEMBERS)
     return root / "members.toml"
 
