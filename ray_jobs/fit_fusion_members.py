@@ -24,19 +24,16 @@ from torch import Tensor
 from curation.sample.scene_aspects import colour_caption, layout_caption, palette
 from curation.sample.scenes import Scene
 from curation.sample.shared_pictures import square_pictures
-from pangu.autoencoder import encode_pixels, to_pixels
-from pangu.batches import BatchPlan, TrainBatch
-from pangu.bucket_conditioning import bucket_sizes
-from pangu.checkpoint import ExpertIdentity
-from pangu.control_training import ControlBatch, FrozenPair, train_controlnet
-from pangu.denoiser import Conditioning, PredictionType
+from pangu.autoencoder import encode_pixels
+from pangu.batches import BatchPlan
+from pangu.control_training import FrozenPair, train_controlnet
 from pangu.image_encoder import ClipImageEncoder
-from pangu.networks import build_unet, load_unet
+from pangu.networks import build_unet
 from pangu.noise_schedule import NoiseSchedule
 from pangu.pipeline import load_experts
 from pangu.taef2 import Taef2Space
 from pangu.text_encoder import ClipTextEncoder, TextFeatures
-from pangu.time_range import Role, TimeRange
+from pangu.time_range import Role
 from pangu.torchvision_ops import declare_missing_ops
 from pangu.train_step import TrainSettings
 from pangu.trainer import StepReport, TrainTask, train
@@ -44,6 +41,7 @@ from pangu.training_samples import CaptionTable, LatentBatches, LatentSample
 from pangu.vaelight import VaeLightSpace
 from ray_jobs.fusion_member_file import CONTROLS, declarations
 from ray_jobs.fusion_scenes import SIDE_PX, Drawn, draw_one, draw_training, edges_of, example_for
+from ray_jobs.fusion_training import SQUARE, ConditionBatches, FeatureBatches, encode_all, identity, start_from
 from ray_jobs.job_configs import SAMPLE_MODELS
 from ray_jobs.long_command import Say, run_command
 
@@ -51,7 +49,6 @@ declare_missing_ops()
 
 from diffusers import ControlNetModel  # noqa: E402  (torchvision's operators must exist first)
 
-SQUARE = 5
 MEMBERS = {"layout": 5500, "colours": 3000, "example": 1500, "edges": 250, "palette": 250}
 """Member to training steps."""
 BATCH, CONTROL_BATCH = 32, 16
@@ -61,66 +58,9 @@ SHARED_SHARE = 0.15
 IMAGE_WIDTH = 256
 
 
-class FeatureBatches:
-    """A `BatchSource` over latents and ready features, one to one."""
-
-    def __init__(self, latents: Tensor, features: TextFeatures, batch_size: int, seed: int) -> None:
-        """latents: (N, C, h, w); features: N rows."""
-        self.latents, self.features = latents, features
-        self.plan = BatchPlan([SQUARE] * len(latents), batch_size, seed)
-
-    def batch(self, step: int) -> TrainBatch:
-        """See `pangu.batches.BatchSource`."""
-        chosen = self.plan.at(step).samples
-        rows = torch.tensor(chosen)
-        told = Conditioning(self.features.tokens[rows], self.features.pooled[rows], torch.full((len(rows),), SQUARE))
-        return TrainBatch(self.latents[rows], told, torch.ones(len(rows)), 0, len(rows), chosen)
-
-
-class ConditionBatches:
-    """A `ControlBatchSource` over latents, captions and condition images, one to one."""
-
-    def __init__(self, batches: LatentBatches, conditions: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
-        """batches: whose sample numbers are rows of `conditions` (N, H, W, 3) uint8."""
-        self.batches, self.conditions = batches, conditions
-
-    def batch(self, step: int) -> ControlBatch:
-        """See `pangu.control_training.ControlBatchSource`."""
-        found = self.batches.batch(step)
-        chosen = self.conditions[np.array(found.samples)]
-        conditions = torch.from_numpy(chosen).permute(0, 3, 1, 2).float() / 255
-        return ControlBatch(found.latents, found.conditioning, conditions)
-
-
-def encode_all(encode: Callable[[Tensor], Tensor], images: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
-    """Latents of all pictures (N, H, W, 3) uint8, in bfloat16 arithmetic, as float32."""
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        parts = [encode(to_pixels(images[n : n + 64])).float() for n in range(0, len(images), 64)]
-    return torch.cat(parts)
-
-
 def both_languages(scene: Scene, _: np.random.Generator) -> tuple[str, str]:
     """What stands where, in English and in Chinese."""
     return layout_caption(scene, "en"), layout_caption(scene, "zh")
-
-
-def start_from(unet: Any, folder: Path) -> None:  # noqa: ANN401
-    """Copy the weights that agree in name and shape from another member's folder, where there is one."""
-    if not (folder / "config.json").is_file():
-        return
-    found, own = load_unet(folder).state_dict(), unet.state_dict()
-    same = {name: value.float() for name, value in found.items() if value.shape == own[name].shape}
-    unet.load_state_dict(own | same)
-
-
-def identity() -> ExpertIdentity:
-    """One network for the whole time axis, predicting v."""
-    return ExpertIdentity(
-        role=Role.SHARED,
-        time_range=TimeRange(start=0, stop=1000),
-        prediction_type=PredictionType.V,
-        buckets=bucket_sizes([{"index": n, "structure": [SIDE_PX] * 2, "texture": [SIDE_PX] * 2} for n in range(6)]),
-    )
 
 
 class Fitting:
