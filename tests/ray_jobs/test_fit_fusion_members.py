@@ -29,6 +29,7 @@ def test_members_are_trained_declared_and_fused(shared_data, tmp_path, monkeypat
     fit_fusion_members.main()
     members = load_members(tmp_path / "members.toml")
     assert set(members) == {*fit_fusion_members.MEMBERS, "edges_and_palette"}
+    assert [members[name].guidance for name in ("layout", "colours", "example")] == [5.0, 2.0, 3.0]
     drawn = draw_training(1, seed=3)
     edges = (edges_of(drawn.scenes[0], drawn.seeds[0]),)
     parts = [
