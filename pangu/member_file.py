@@ -18,7 +18,7 @@ TOML (or the same as JSON), beside which relative folders stand:
 
 A `source` with `model_index.json` is a pipeline: our expert pair, or one of `pangu.diffusers_model.KINDS`. A folder with a
 U-Net alone says what goes with it: `space` (`taef2=FOLDER`, `vaelight=FOLDER`, or an autoencoder's folder), `told_by`
-(`text` or `image`) with `encoder` (a CLIP folder), `prediction_type` and `size`.
+(`text` or `image`) with `encoder` (a CLIP folder; for words also a pair's `text_encoder`), `prediction_type` and `size`.
 """
 
 import json

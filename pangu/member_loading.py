@@ -103,9 +103,7 @@ def _load_single(
         if getattr(parts, field) is None:
             raise ValueError(f"{field}: got none, expected one, for {folder} has no {MODEL_INDEX}")
     encoder_folder = find_folder("encoder", str(parts.encoder), None, parts.folder)
-    told_by = (
-        ClipTextEncoder.from_scorer(encoder_folder) if parts.told_by == "text" else ClipImageEncoder(encoder_folder)
-    )
+    told_by = ClipTextEncoder.load(encoder_folder) if parts.told_by == "text" else ClipImageEncoder(encoder_folder)
     space, digest = _space(str(parts.space), parts.folder)
     unet = load_unet(folder).float().requires_grad_(False).eval().to(device)
     if unet.config.in_channels != space.channels:

@@ -108,6 +108,19 @@ class ClipTextEncoder(ModelMixin, ConfigMixin):
         self.tokenizer_files: dict[str, bytes] = {}
 
     @classmethod
+    def load(cls, folder: Path) -> Self:
+        """The text tower of a CLIP folder, or one that `save_pretrained` wrote, such as an expert pair's `text_encoder`.
+
+        Raises:
+            ValueError: see `from_scorer`; or the folder is neither.
+        """
+        if (folder / "open_clip_config.json").is_file():
+            return cls.from_scorer(folder)
+        if not (folder / "tokenizer").is_dir():
+            raise ValueError(f"{folder}: got neither open_clip_config.json nor tokenizer/, expected one of them")
+        return cls.from_pretrained(folder)
+
+    @classmethod
     def from_scorer(cls, folder: Path) -> Self:
         """The frozen text tower of a CLIP folder (`open_clip_config.json`, weights as safetensors, tokenizer files).
 

@@ -58,6 +58,15 @@ def test_an_encoder_is_stored_with_its_tokenizer(text_encoder, tmp_path):
     assert not any(parameter.requires_grad for parameter in again.parameters())
 
 
+def test_an_encoder_is_loaded_from_a_clip_folder_and_from_a_stored_one(text_encoder, scorer_folder, tmp_path):
+    text_encoder.save_pretrained(tmp_path / "stored")
+    for folder in (scorer_folder, tmp_path / "stored"):
+        again = ClipTextEncoder.load(folder)
+        assert torch.equal(again.encode(TEXTS).tokens, text_encoder.encode(TEXTS).tokens)
+    with pytest.raises(ValueError, match=r"got neither open_clip_config\.json nor tokenizer/"):
+        ClipTextEncoder.load(tmp_path)
+
+
 def test_long_texts_are_counted_before_they_are_cut(text_encoder):
     assert text_encoder.count_tokens("") == 2
     assert text_encoder.count_tokens("ball " * 50) > text_encoder.max_tokens
