@@ -19,6 +19,9 @@ from ray_jobs.errors import AlreadyStored, StoreUnreachable, UnsafeStore
 
 STORE_VARIABLE = "PANGU_STORE"
 OPTIONS_VARIABLE = "PANGU_STORE_OPTIONS"
+MOST_REQUESTS = 7
+"""To S3 for one call: six retries, the last after waits of 5 s in all."""
+_PASSING = (409, 429, 500, 502, 503, 504)
 _UNREACHABLE = (OSError, BotoCoreError, ClientError)
 
 
@@ -60,7 +63,7 @@ class Store:
         """The fsspec filesystem, without listing caches: other processes write too."""
         if self.is_local:
             return fsspec.filesystem("file")
-        return fsspec.filesystem("s3", use_listings_cache=False, skip_instance_cache=True, **self.options)
+        return _open_s3(self.options)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Travel to a worker as root and options; connections are opened there."""
@@ -95,7 +98,8 @@ class Store:
 
     def size(self, name: str) -> int:
         """Bytes stored under a name."""
-        return int(self.filesystem.size(self.path(name)))
+        with self._reaching(f"looking for {name}"):
+            return int(self.filesystem.size(self.path(name)))
 
     def create(self, name: str, data: bytes) -> None:
         """Store bytes under a name that must be free; AlreadyStored otherwise. Atomic: never a torn file.
@@ -181,6 +185,32 @@ class Store:
 
     def _reaching(self, doing: str) -> "_Reaching":
         return _Reaching(self.uri, doing)
+
+
+def _open_s3(options: dict[str, object]) -> AbstractFileSystem:
+    """S3 with one loop of retries, s3fs' own: botocore's inside it would make fifty requests of one that fails for good.
+
+    A `retries` among the options' config_kwargs is botocore's, and counts beside it.
+    """
+    from s3fs.core import set_custom_error_handler
+
+    set_custom_error_handler(_may_pass)
+    given = options.get("config_kwargs")
+    config = {"retries": {"total_max_attempts": 1}} | (given if isinstance(given, dict) else {})
+    chosen = options | {"config_kwargs": config}
+    filesystem = fsspec.filesystem("s3", use_listings_cache=False, skip_instance_cache=True, **chosen)
+    filesystem.retries = MOST_REQUESTS
+    return filesystem
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether S3 asks for the same request again: it is overloaded, or two operations met on one name (409).
+
+    s3fs itself knows of broken connections, of replies cut short and of SlowDown.
+    """
+    if not isinstance(error, ClientError):
+        return False
+    return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in _PASSING
 
 
 class _Reaching:

@@ -15,14 +15,14 @@ from ray_jobs.job import plan_job, run_job
 from ray_jobs.store import Store
 from ray_jobs.versions import Versions
 
-ROWS, ROWS_PER_PART = 48, 12
+ROWS, ROWS_PER_PART = 96, 24
 
 
-def rebuild(store, folder, number):
+def rebuild(store, folder, number, rows_per_part=ROWS_PER_PART):
     """Commit the version of this number."""
     path = folder / f"version-{number}.txt"
     path.write_text("".join(f"version {number}, scene {row}\n" for row in range(ROWS)))
-    settings = job_settings("register_prompts", "sample", {"path": str(path), "rows_per_part": ROWS_PER_PART})
+    settings = job_settings("register_prompts", "sample", {"path": str(path), "rows_per_part": rows_per_part})
     return run_job(plan_job("register_prompts", settings, {}, store), store).manifest
 
 

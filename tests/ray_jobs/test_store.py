@@ -1,14 +1,12 @@
 """The create-only put on a folder and on S3, and the probe that refuses a server without it."""
 
-import http.server
 import threading
-import urllib.error
-import urllib.request
 
 import pytest
 
 from ray_jobs.errors import AlreadyStored, StoreUnreachable, UnsafeStore
 from ray_jobs.store import Store
+from tests.ray_jobs.s3_relay import relayed
 
 
 def test_create_reads_back_and_never_overwrites(store):
@@ -61,81 +59,37 @@ def test_sixteen_creators_of_one_name_have_one_winner(store):
     assert store.read("race") == f"writer {winners[0]}".encode()
 
 
-class _Relay(http.server.BaseHTTPRequestHandler):
-    """A proxy before the S3 server: may drop the reply to a put, or strip If-None-Match."""
-
-    protocol_version = "HTTP/1.1"
-    upstream = ""
-    drop_replies = 0
-    ignore_conditions = False
-
-    def _forward(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        headers = {k: v for k, v in self.headers.items() if k.lower() not in ("connection", "expect")}
-        headers.setdefault("Content-Type", "application/octet-stream")
-        if type(self).ignore_conditions:
-            headers.pop("If-None-Match", None)
-        request = urllib.request.Request(
-            self.upstream + self.path, data=body or None, method=self.command, headers=headers
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=10) as reply:
-                status, content, kept = reply.status, reply.read(), dict(reply.headers)
-        except urllib.error.HTTPError as error:
-            with error:
-                status, content, kept = error.code, error.read(), dict(error.headers)
-        if self.command == "PUT" and type(self).drop_replies > 0:
-            type(self).drop_replies -= 1
-            self.close_connection = True
-            return
-        self.send_response(status)
-        for name, value in kept.items():
-            if name.lower() not in ("transfer-encoding", "content-length", "connection", "date", "server"):
-                self.send_header(name, value)
-        length = kept.get("Content-Length", "0") if self.command == "HEAD" else str(len(content))
-        self.send_header("Content-Length", length)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
-
-    do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _forward
-
-    def log_message(self, *args):
-        pass
-
-
-@pytest.fixture
-def relayed(s3_store):
-    """The S3 store seen through the relay."""
-
-    handler = type("Relay", (_Relay,), {"upstream": s3_store.options["endpoint_url"]})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    options = {**s3_store.options, "endpoint_url": f"http://127.0.0.1:{server.server_address[1]}"}
-    yield Store(s3_store.uri, options), handler
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def first_put_loses_its_reply():
+    left = ["lost"]
+    return lambda number, command: left.pop() if command == "PUT" and left else None
 
 
 @pytest.mark.reliability(4)
-def test_a_lost_reply_is_resolved_by_reading_back(relayed, s3_store):
-    through, relay = relayed
-    relay.drop_replies = 1
-    through.create("lost", b"mine")
-    assert s3_store.read("lost") == b"mine"
-    relay.drop_replies = 1
-    with pytest.raises(AlreadyStored):
-        through.create("lost", b"another")
-    assert s3_store.read("lost") == b"mine"
+def test_a_lost_reply_is_resolved_by_reading_back(s3_store):
+    with relayed(s3_store) as (through, relay):
+        relay.fault_of = first_put_loses_its_reply()
+        through.create("lost", b"mine")
+        assert s3_store.read("lost") == b"mine"
+        relay.fault_of = first_put_loses_its_reply()
+        with pytest.raises(AlreadyStored):
+            through.create("lost", b"another")
+        assert s3_store.read("lost") == b"mine"
+        assert [fault for fault, _, _ in relay.faults] == ["lost", "lost"]
 
 
-def test_a_server_that_ignores_conditions_is_refused(relayed):
-    through, relay = relayed
-    relay.ignore_conditions = True
-    with pytest.raises(UnsafeStore, match="If-None-Match"):
-        through.probe()
+def test_a_conflict_of_two_operations_is_asked_again(s3_store):
+    with relayed(s3_store) as (through, relay):
+        relay.fault_of = lambda number, command: "conflict" if number <= 2 else None
+        through.create("asked again", b"mine")
+        assert s3_store.read("asked again") == b"mine"
+        assert len(relay.faults) == 2
+
+
+def test_a_server_that_ignores_conditions_is_refused(s3_store):
+    with relayed(s3_store) as (through, relay):
+        relay.ignores_conditions = True
+        with pytest.raises(UnsafeStore, match="If-None-Match"):
+            through.probe()
 
 
 def test_unreachable_s3_is_one_clear_error(s3_options):
