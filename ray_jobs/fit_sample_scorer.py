@@ -5,7 +5,7 @@ stopped at any moment: at most `--checkpoint-every` steps are lost. The data fol
 `prompts/`, `weights/mini-clip-head/heldout_images.json` (the photographs kept back) and `weights/coral-mobilenet` (the image
 tower's teacher). The text tower's teacher comes with the extra `sample-training`. About a quarter of an hour of one core
 for what the seeds share (the teacher's word on 18,600 views), then about an hour a seed; the first seed's
-weights are published, with every seed's figures on the card. The carried weights are of this command's earlier form.
+weights are published, with every seed's figures on the card.
 """
 
 import argparse
