@@ -39,7 +39,7 @@ from pangu.train_step import TrainSettings
 from pangu.trainer import StepReport, TrainTask, train
 from pangu.training_samples import CaptionTable, LatentBatches, LatentSample
 from pangu.vaelight import VaeLightSpace
-from ray_jobs.fusion_member_file import CONTROLS, declarations
+from ray_jobs.fusion_member_file import CONTROLS, ENCODERS, SIDES_PX, declarations
 from ray_jobs.fusion_scenes import SIDE_PX, Drawn, draw_one, draw_training, edges_of, example_for
 from ray_jobs.fusion_training import SQUARE, ConditionBatches, FeatureBatches, encode_all, identity, start_from
 from ray_jobs.job_configs import SAMPLE_MODELS
@@ -49,10 +49,10 @@ declare_missing_ops()
 
 from diffusers import ControlNetModel  # noqa: E402  (torchvision's operators must exist first)
 
-MEMBERS = {"layout": 5500, "colours": 3000, "example": 1500, "edges": 250, "palette": 250}
+MEMBERS = {"layout": 5500, "colours": 3500, "example": 1500, "edges": 250, "palette": 250}
 """Member to training steps."""
 BATCH, CONTROL_BATCH = 32, 16
-WIDTHS = {"layout": (64, 128), "colours": (32, 64), "example": (64, 128)}
+WIDTHS = {"layout": (64, 128), "colours": (64, 128), "example": (64, 128)}
 SHARED_SHARE = 0.15
 """Of the example member's training pictures: photographs and emoji, each its own example."""
 IMAGE_WIDTH = 256
@@ -69,9 +69,9 @@ class Fitting:
     def __init__(self, chosen: argparse.Namespace, say: Say) -> None:
         """chosen: the command line."""
         self.chosen, self.say = chosen, say
-        self.text = ClipTextEncoder.from_scorer(SAMPLE_MODELS / "scorer")
+        self.text = ClipTextEncoder.load(ENCODERS["text"])
         chosen.work.mkdir(parents=True, exist_ok=True)
-        self._drawn: dict[str, Drawn] = {}
+        self._drawn: dict[tuple[str, int], Drawn] = {}
 
     def drawn(self, member: str) -> Drawn:
         """What a member is trained on. A ControlNet never sees the combinations kept for evaluation; the others see all.
@@ -79,10 +79,11 @@ class Fitting:
         Otherwise `layout` would prefer some colours for a kind, and `colours` some kinds for a colour.
         """
         kind, held_out = ("controls", False) if member in CONTROLS else ("all", None)
-        if kind not in self._drawn:
-            self._drawn[kind] = draw_training(self.chosen.num_scenes, seed=21, held_out=held_out)
-            self.say(f"drawn: {self.chosen.num_scenes} scenes")
-        return self._drawn[kind]
+        side = SIDES_PX.get(member, SIDE_PX)
+        if (kind, side) not in self._drawn:
+            self._drawn[kind, side] = draw_training(self.chosen.num_scenes, seed=21, held_out=held_out, side_px=side)
+            self.say(f"drawn: {self.chosen.num_scenes} scenes of {side} px")
+        return self._drawn[kind, side]
 
     def fit(self, member: str) -> None:
         """Train one member and write its folder, unless it is there."""
@@ -118,7 +119,7 @@ class Fitting:
 
     def _train(self, member: str, channels: int, batches: Any, null: TextFeatures, **network: object) -> Any:  # noqa: ANN401
         sizes = {
-            "sample_size": 8,
+            "sample_size": SIDES_PX.get(member, SIDE_PX) // 8,
             "in_channels": channels,
             "out_channels": channels,
             "block_out_channels": WIDTHS[member],
@@ -164,7 +165,7 @@ class Fitting:
         return self._train("colours", 4, batches, self.text.encode([""]))
 
     def _fit_example(self) -> Any:  # noqa: ANN401
-        encoder = ClipImageEncoder(SAMPLE_MODELS / "scorer")
+        encoder = ClipImageEncoder(ENCODERS["image"])
         rng = np.random.default_rng(23)
         examples = [
             draw_one(example_for(scene, rng), int(rng.integers(2**32))) for scene in self.drawn("example").scenes

@@ -10,11 +10,15 @@ from ray_jobs.job_configs import SAMPLE_MODELS
 CONTROLS = ("edges", "palette")
 GUIDANCE = {"layout": 5.0, "colours": 2.0}
 """Where it is not the usual 3: what stands where is lost more easily in a fusion than colours are."""
+ENCODERS = {"text": SAMPLE_MODELS / "experts" / "text_encoder", "image": SAMPLE_MODELS / "scorer"}
+"""What tells a member its words or its picture. Words go through the pair's own tower, which a later scorer leaves alone."""
+SIDES_PX = {"colours": 128}
+"""Where it is not `SIDE_PX`. At 64 px `vaelight` has 8 x 8 x 4 numbers for a picture, and its own copy of one is a blur."""
 
 
 def declarations(members: Sequence[str], work: Path, data: Path) -> str:
     """The member file of what stands in the work folder; see `pangu.member_file`."""
-    scorer, experts = (SAMPLE_MODELS / name for name in ("scorer", "experts"))
+    experts = SAMPLE_MODELS / "experts"
     weights = data.resolve() / "weights"
     spaces = {"layout": f"taef2={weights / 'taef2'}", "colours": f"vaelight={weights / 'vaelight-sd'}"}
     lines: list[str] = []
@@ -28,8 +32,10 @@ def declarations(members: Sequence[str], work: Path, data: Path) -> str:
         if member in GUIDANCE:
             lines.append(f"guidance = {GUIDANCE[member]}")
         told_by = "image" if member == "example" else "text"
+        encoder = ENCODERS[told_by]
         lines += [f'source = "{member}"', f'space = "{spaces.get(member, spaces["layout"])}"', f'told_by = "{told_by}"']
-        lines += [f'encoder = "{scorer}"', 'prediction_type = "v_prediction"', f"size = [{SIDE_PX}, {SIDE_PX}]", ""]
+        side = SIDES_PX.get(member, SIDE_PX)
+        lines += [f'encoder = "{encoder}"', 'prediction_type = "v_prediction"', f"size = [{side}, {side}]", ""]
     if all((work / member / "config.json").is_file() for member in CONTROLS):
         lines += ["[[member]]", 'name = "edges_and_palette"', f'source = "{experts}"']
         lines += [f"controlnets = {json.dumps(list(CONTROLS))}", ""]

@@ -23,8 +23,7 @@ def write_fusion_report(report: "CaseReport", pictures: Mapping[str, Sequence[UI
     name = report.case.replace("+", "-").replace(":", "_")
     (output / f"{name}.json").write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
     (output / f"{name}.md").write_text(markdown(report, tuple(pictures)), encoding="utf-8")
-    rows = [np.concatenate(list(images[:COLUMNS]), axis=1) for images in pictures.values()]
-    Image.fromarray(np.concatenate(rows)).save(output / f"{name}.png")
+    Image.fromarray(grid(list(pictures.values()))).save(output / f"{name}.png")
     curves = []
     for member in dict.fromkeys(figure.member for figure in report.figures):
         own = [figure for figure in report.figures if figure.member == member and figure.weight is not None]
@@ -32,6 +31,14 @@ def write_fusion_report(report: "CaseReport", pictures: Mapping[str, Sequence[UI
         bands = tuple((figure.fused.low, figure.fused.high) for figure in own)
         curves.append(Curve(f"{member}: score on its own condition", points, bands))
     (output / f"{name}.svg").write_text(plot_curves(curves, "d"), encoding="utf-8")
+
+
+def grid(rows: Sequence[Sequence[UInt8Image]]) -> UInt8Image:
+    """The first pictures of every row; members may differ in size, and all are shown at the largest, pixels repeated."""
+    shown = [[Image.fromarray(image) for image in images[:COLUMNS]] for images in rows]
+    size = max((image.size for images in shown for image in images), key=max)
+    resized = [[np.asarray(image.resize(size, Image.Resampling.NEAREST)) for image in images] for images in shown]
+    return np.concatenate([np.concatenate(images, axis=1) for images in resized])
 
 
 def markdown(report: "CaseReport", rows: Sequence[str]) -> str:

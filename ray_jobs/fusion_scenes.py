@@ -1,4 +1,4 @@
-"""The drawn scenes that the small fusion members are trained and measured on: one thing each, 64 px, with its aspects."""
+"""The drawn scenes that the small fusion members are trained and measured on: one thing each, with its aspects."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +10,7 @@ from curation.sample.scene_captions import is_held_out
 from curation.sample.scenes import Scene, draw, draw_edges, random_scene
 
 SIDE_PX = 64
+"""Of the pictures of most members, and of what the judge is shown."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,9 @@ class Drawn:
     seeds: list[int]
 
 
-def draw_one(scene: Scene, seed: int) -> UInt8Image:
-    """A scene's picture (64, 64, 3) uint8."""
-    return np.asarray(draw(scene, (SIDE_PX, SIDE_PX), seed), np.uint8)
+def draw_one(scene: Scene, seed: int, side_px: int = SIDE_PX) -> UInt8Image:
+    """A scene's picture (side_px, side_px, 3) uint8."""
+    return np.asarray(draw(scene, (side_px, side_px), seed), np.uint8)
 
 
 def edges_of(scene: Scene, seed: int) -> UInt8Image:
@@ -39,12 +40,13 @@ def single_scene(rng: np.random.Generator, *, held_out: bool | None) -> Scene:
             return scene
 
 
-def draw_training(count: int, seed: int, *, held_out: bool | None = None) -> Drawn:
+def draw_training(count: int, seed: int, *, held_out: bool | None = None, side_px: int = SIDE_PX) -> Drawn:
     """`count` scenes with their pictures. held_out: see `single_scene`."""
     rng = np.random.default_rng(seed)
     scenes = [single_scene(rng, held_out=held_out) for _ in range(count)]
     seeds = [seed * 10_000_019 + number for number in range(count)]
-    return Drawn(scenes, np.stack([draw_one(*each) for each in zip(scenes, seeds, strict=True)]), seeds)
+    images = [draw_one(scene, own, side_px) for scene, own in zip(scenes, seeds, strict=True)]
+    return Drawn(scenes, np.stack(images), seeds)
 
 
 def example_for(scene: Scene, rng: np.random.Generator) -> Scene:

@@ -39,5 +39,6 @@ def test_members_are_trained_declared_and_fused(shared_data, tmp_path, monkeypat
         MemberRequest("example", condition_images=(drawn.images[0],)),
     ]
     for first, second in pairwise(parts):
-        assert fuse(members, [FusionRequest((first, second), steps=2)])[0].shape == (64, 64, 3)
+        side = 128 if first.name == "colours" else 64
+        assert fuse(members, [FusionRequest((first, second), steps=2)])[0].shape == (side, side, 3)
     fit_fusion_members.main()  # finds everything and trains nothing

@@ -12,6 +12,7 @@ from pangu.fusion_request import Member
 from pangu.latent_bridge import PixelSpace
 from pangu.noise_schedule import NoiseSchedule
 from pangu.prompted_model import PromptedModel
+from ray_jobs.fusion_report import grid
 from ray_jobs.fusion_scenes import draw_one, draw_training, edges_of, example_for, single_scene
 from ray_jobs.job_configs import SAMPLE_MODELS
 from ray_jobs.judge_fusion import TELLS, JudgedCase, judge_case, kept_figure, parse_case, requests_of
@@ -118,6 +119,15 @@ def test_a_case_that_is_none_is_refused(text, message):
     assert parse_case("pair:layout+other:colours", None) == JudgedCase(
         "pair", "other", (TELLS["layout"], TELLS["colours"])
     )
+
+
+def test_a_grid_shows_members_of_every_size_at_the_largest_one():
+    small, large = np.zeros((2, 2, 3), np.uint8), np.zeros((4, 4, 3), np.uint8)
+    small[0, 0], large[3, 3] = 200, 100
+    shown = grid([[small, small], [large, large]])
+    assert shown.shape == (8, 8, 3)
+    assert (shown[:2, :2] == 200).all() and not shown[2:4].any()
+    assert np.flatnonzero(shown[7, :, 0]).tolist() == [3, 7]
 
 
 def test_training_scenes_and_examples_keep_to_their_own():
