@@ -24,6 +24,7 @@ from ray_jobs.job_configs import EvaluateImages, digest_of_path, model_folder
 from ray_jobs.manifest import Manifest
 
 LOGIT_SCALE = 100.0
+CONDITIONED = "conditioned the sample experts, with an earlier form of its text tower"
 UNTRAINED, SCORER, CHINESE = "untrained", "scorer", "clip_zh"
 """Names by which metrics know their networks; the others are those of their settings."""
 
@@ -157,7 +158,7 @@ def uses_of_scorer(scorer: str, scores: Manifest | None) -> tuple[str, ...]:
     if scores is not None and scores.config.get("scorer", own) == own:
         uses.append("scored the training pictures")
     if own == identity_of("sample"):
-        uses.append("conditioned the sample experts with its text tower")
+        uses.append(CONDITIONED)
     return tuple(uses)
 
 

@@ -20,7 +20,7 @@ from curation.decode import decode_rgb
 from pangu.evaluation.clip_score import clip_scores
 from ray_jobs.device import torch_device
 from ray_jobs.errors import JobError
-from ray_jobs.evaluation_networks import identity_of, uses_of_scorer
+from ray_jobs.evaluation_networks import CONDITIONED, identity_of, uses_of_scorer
 from ray_jobs.generation_worker import ImageMaker
 from ray_jobs.job import JobContext
 from ray_jobs.job_configs import SweepStyles, model_folder
@@ -103,7 +103,7 @@ def describe_scorer(context: JobContext[SweepStyles]) -> dict[str, Any]:
         uses = uses_of_scorer(scorer, scores)
     else:
         is_own = experts is not None and identity_of(scorer) == identity_of("sample")
-        uses = ("conditioned the sample experts with its text tower",) if is_own else ()
+        uses = (CONDITIONED,) if is_own else ()
     name = "sample-scorer" if scorer == "sample" else Path(scorer).name
     return {"name": name, "other_uses": list(uses)}
 

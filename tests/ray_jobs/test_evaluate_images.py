@@ -252,7 +252,7 @@ def test_only_the_scorer_that_chose_the_training_pictures_is_called_partial(tmp_
     assert evaluation_networks.uses_of_scorer("sample", scores)[0] == "scored the training pictures"
     other = scores.model_copy(update={"config": {"scorer": "hf-hub:other/clip@" + "0" * 40}})
     assert evaluation_networks.uses_of_scorer("sample", other) == (
-        "conditioned the sample experts with its text tower",
+        "conditioned the sample experts, with an earlier form of its text tower",
     )
     assert evaluation_networks.uses_of_scorer(other.config["scorer"], scores) == ()
     assert evaluation_networks.uses_of_scorer(other.config["scorer"], other) == ("scored the training pictures",)
