@@ -27,6 +27,7 @@ def write_fusion_report(report: "CaseReport", pictures: Mapping[str, Sequence[UI
     curves = []
     for member in dict.fromkeys(figure.member for figure in report.figures):
         own = [figure for figure in report.figures if figure.member == member and figure.weight is not None]
+        own.sort(key=lambda figure: figure.weight or 0.0)
         points = tuple((figure.weight or 0.0, figure.fused.value) for figure in own)
         bands = tuple((figure.fused.low, figure.fused.high) for figure in own)
         curves.append(Curve(f"{member}: score on its own condition", points, bands))

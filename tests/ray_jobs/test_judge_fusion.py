@@ -1,5 +1,6 @@
 """The judge's bookkeeping of fusions, with members that draw the right scene, or the wrong one, by themselves."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -12,10 +13,10 @@ from pangu.fusion_request import Member
 from pangu.latent_bridge import PixelSpace
 from pangu.noise_schedule import NoiseSchedule
 from pangu.prompted_model import PromptedModel
-from ray_jobs.fusion_report import grid
+from ray_jobs.fusion_report import grid, write_fusion_report
 from ray_jobs.fusion_scenes import draw_one, draw_training, edges_of, example_for, single_scene
 from ray_jobs.job_configs import SAMPLE_MODELS
-from ray_jobs.judge_fusion import TELLS, JudgedCase, judge_case, kept_figure, parse_case, requests_of
+from ray_jobs.judge_fusion import TELLS, CaseReport, JudgedCase, judge_case, kept_figure, parse_case, requests_of
 from ray_jobs.judge_fusion import scores_of as judged_scores
 
 
@@ -128,6 +129,16 @@ def test_a_grid_shows_members_of_every_size_at_the_largest_one():
     assert shown.shape == (8, 8, 3)
     assert (shown[:2, :2] == 200).all() and not shown[2:4].any()
     assert np.flatnonzero(shown[7, :, 0]).tolist() == [3, 7]
+
+
+def test_curves_run_along_d_in_whatever_order_it_was_measured(tmp_path):
+    values = {0.8: 0.9, 0.5: 0.3, 0.7: 0.6}
+    row = np.ones(4)
+    figures = tuple(kept_figure("layout", weight, row, row * value, row * 0.1) for weight, value in values.items())
+    pictures = {"layout alone": [np.zeros((8, 8, 3), np.uint8)]}
+    write_fusion_report(CaseReport(case="layout+colours", steps=2, figures=figures), pictures, tmp_path)
+    places = [float(x) for x in re.findall(r'cx="([\d.]+)"', (tmp_path / "layout-colours.svg").read_text())]
+    assert len(places) == 3 and places == sorted(places)
 
 
 def test_training_scenes_and_examples_keep_to_their_own():
