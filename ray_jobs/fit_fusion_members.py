@@ -39,7 +39,7 @@ from pangu.train_step import TrainSettings
 from pangu.trainer import StepReport, TrainTask, train
 from pangu.training_samples import CaptionTable, LatentBatches, LatentSample
 from pangu.vaelight import VaeLightSpace
-from ray_jobs.fusion_member_file import CONTROLS, ENCODERS, SIDES_PX, declarations
+from ray_jobs.fusion_member_file import CONTROLS, ENCODERS, declarations, side_of
 from ray_jobs.fusion_scenes import SIDE_PX, Drawn, draw_one, draw_training, edges_of, example_for
 from ray_jobs.fusion_training import SQUARE, ConditionBatches, FeatureBatches, encode_all, identity, start_from
 from ray_jobs.job_configs import SAMPLE_MODELS
@@ -79,7 +79,7 @@ class Fitting:
         Otherwise `layout` would prefer some colours for a kind, and `colours` some kinds for a colour.
         """
         kind, held_out = ("controls", False) if member in CONTROLS else ("all", None)
-        side = SIDES_PX.get(member, SIDE_PX)
+        side = side_of(member)
         if (kind, side) not in self._drawn:
             self._drawn[kind, side] = draw_training(self.chosen.num_scenes, seed=21, held_out=held_out, side_px=side)
             self.say(f"drawn: {self.chosen.num_scenes} scenes of {side} px")
@@ -119,7 +119,7 @@ class Fitting:
 
     def _train(self, member: str, channels: int, batches: Any, null: TextFeatures, **network: object) -> Any:  # noqa: ANN401
         sizes = {
-            "sample_size": SIDES_PX.get(member, SIDE_PX) // 8,
+            "sample_size": side_of(member) // 8,
             "in_channels": channels,
             "out_channels": channels,
             "block_out_channels": WIDTHS[member],
@@ -127,7 +127,9 @@ class Fitting:
         unet = build_unet("sample", **sizes, **network)
         if member == "example":
             start_from(unet, self.chosen.work / "layout")
-        task = TrainTask(batches, NoiseSchedule(), identity(), null, self.chosen.work / "checkpoints" / member)
+        task = TrainTask(
+            batches, NoiseSchedule(), identity(side_of(member)), null, self.chosen.work / "checkpoints" / member
+        )
         train(unet, task, self.settings(member, 1e-3), self._progress(member)).ema.copy_to(unet)
         return unet
 

@@ -16,6 +16,11 @@ SIDES_PX = {"colours": 128}
 """Where it is not `SIDE_PX`. At 64 px `vaelight` has 8 x 8 x 4 numbers for a picture, and its own copy of one is a blur."""
 
 
+def side_of(member: str) -> int:
+    """Height and width, px, of the pictures that a member is trained on and draws."""
+    return SIDES_PX.get(member, SIDE_PX)
+
+
 def declarations(members: Sequence[str], work: Path, data: Path) -> str:
     """The member file of what stands in the work folder; see `pangu.member_file`."""
     experts = SAMPLE_MODELS / "experts"
@@ -32,10 +37,14 @@ def declarations(members: Sequence[str], work: Path, data: Path) -> str:
         if member in GUIDANCE:
             lines.append(f"guidance = {GUIDANCE[member]}")
         told_by = "image" if member == "example" else "text"
-        encoder = ENCODERS[told_by]
         lines += [f'source = "{member}"', f'space = "{spaces.get(member, spaces["layout"])}"', f'told_by = "{told_by}"']
-        side = SIDES_PX.get(member, SIDE_PX)
-        lines += [f'encoder = "{encoder}"', 'prediction_type = "v_prediction"', f"size = [{side}, {side}]", ""]
+        side = side_of(member)
+        lines += [
+            f'encoder = "{ENCODERS[told_by]}"',
+            'prediction_type = "v_prediction"',
+            f"size = [{side}, {side}]",
+            "",
+        ]
     if all((work / member / "config.json").is_file() for member in CONTROLS):
         lines += ["[[member]]", 'name = "edges_and_palette"', f'source = "{experts}"']
         lines += [f"controlnets = {json.dumps(list(CONTROLS))}", ""]

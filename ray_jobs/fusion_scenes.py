@@ -15,7 +15,7 @@ SIDE_PX = 64
 
 @dataclass(frozen=True)
 class Drawn:
-    """Training scenes of one thing each, of combinations that no evaluation prompt uses, and their pictures."""
+    """Training scenes of one thing each; images: their pictures (N, H, W, 3); seeds: what each was drawn with."""
 
     scenes: list[Scene]
     images: np.ndarray[Any, np.dtype[np.uint8]]

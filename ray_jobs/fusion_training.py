@@ -18,7 +18,6 @@ from pangu.networks import load_unet
 from pangu.text_encoder import TextFeatures
 from pangu.time_range import Role, TimeRange
 from pangu.training_samples import LatentBatches
-from ray_jobs.fusion_scenes import SIDE_PX
 
 SQUARE = 5
 """The row of the bucket table that all of them are trained with."""
@@ -71,11 +70,11 @@ def start_from(unet: Any, folder: Path) -> None:  # noqa: ANN401
     unet.load_state_dict(own | same)
 
 
-def identity() -> ExpertIdentity:
-    """One network for the whole time axis, predicting v."""
+def identity(side_px: int) -> ExpertIdentity:
+    """One network for the whole time axis, predicting v, of pictures of this side."""
     return ExpertIdentity(
         role=Role.SHARED,
         time_range=TimeRange(start=0, stop=1000),
         prediction_type=PredictionType.V,
-        buckets=bucket_sizes([{"index": n, "structure": [SIDE_PX] * 2, "texture": [SIDE_PX] * 2} for n in range(6)]),
+        buckets=bucket_sizes([{"index": n, "structure": [side_px] * 2, "texture": [side_px] * 2} for n in range(6)]),
     )
