@@ -214,13 +214,18 @@ class JudgeSettings(BaseModel):
 
 
 class Comparison(BaseModel):
-    """The pair less its structure expert alone, paired over prompts; lower KID is better."""
+    """The pair less its structure expert alone, paired over prompts; lower KID is better.
+
+    likelihood: by set of pictures, the judge's mean log-probability of what was asked.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     extractor: str
     num_references: int
     aspects: dict[str, Bounded]
+    likelihood: dict[str, float]
+    likelihood_difference: Bounded
     kid: dict[str, float]
     kid_difference: Bounded
 

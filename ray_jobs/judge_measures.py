@@ -16,7 +16,7 @@ from curation.buckets import SAMPLE_BUCKETS
 from curation.sample.scene_captions import Prompt, is_held_out, sample_prompts
 from curation.sample.scene_judge import ATTRIBUTES, SceneJudge
 from curation.sample.scene_judge_fit import draw_at
-from curation.sample.scene_scores import rule_matrix, score_matrix
+from curation.sample.scene_scores import log_likelihood, rule_matrix, score_matrix
 from curation.sample.scenes import Scene, random_scene
 from pangu.autoencoder import decode_latents, encode_pixels, to_pixels, to_uint8
 from pangu.evaluation.features import FeatureExtractor
@@ -150,16 +150,21 @@ def compare_with_structure(judging: Judging, report: JudgeReport, extractor: Fea
     pair, alone = judging.matrices(pictures["pair"]), judging.matrices(pictures["alone"])
     report.structure_alone = aspect_figures(alone, {}, np.ones(len(judging.prompts), bool))
     asked = [row.aspect for row in report.structure_alone]
+    sets = ("pair", "alone", "drawn", "decoded")
+    likely = {name: log_likelihood(judging.judge.read(pictures[name]), judging.scenes) for name in sets}
     references = drawn_references(judging.prompts, judging.settings)
-    features = {name: extractor.extract(pictures[name]).features for name in ("pair", "alone", "drawn", "decoded")}
+    features = {name: extractor.extract(pictures[name]).features for name in sets}
     reference = extractor.extract(references).features
     report.comparison = Comparison(
         extractor=extractor.card.label,
         num_references=len(references),
         aspects={name: paired_difference(own_scores(pair[name]), own_scores(alone[name])) for name in asked},
+        likelihood={name: float(found.mean()) for name, found in likely.items()},
+        likelihood_difference=paired_difference(likely["pair"], likely["alone"]),
         kid={name: squared_mmd(found, reference) for name, found in features.items()},
         kid_difference=kernel_difference(features["pair"], features["alone"], reference),
     )
+    judging.say(f"log-likelihood pair less structure alone: {report.comparison.likelihood_difference}")
     judging.say(f"KID pair less structure alone: {report.comparison.kid_difference}")
 
 

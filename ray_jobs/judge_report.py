@@ -85,17 +85,23 @@ def _comparison(found: Comparison, alone: Sequence[AspectFigure]) -> str:
     lines = ["| aspect | structure alone | pair less structure alone |", "|---|---|---|"]
     lines += [f"| {name} | {_bounded(scores[name])} | {_signed(gain)} |" for name, gain in found.aspects.items()]
     kid = ", ".join(f"{name} {value:.5f}" for name, value in found.kid.items())
+    likely = ", ".join(f"{name} {value:.4f}" for name, value in found.likelihood.items())
     return (
         "## Pair against its structure expert alone\n\nEqual steps, seeds and prompts; intervals by a bootstrap over "
-        "prompts.\n\n" + "\n".join(lines) + f"\n\nKID against {found.num_references} other drawn scenes of the same "
+        "prompts.\n\n"
+        + "\n".join(lines)
+        + "\n\nMean log-probability that the judge gives to what was asked (0 is certain): "
+        f"{likely}. Pair less structure alone: {_signed(found.likelihood_difference, 4)}; above 0 the pair is plainer.\n"
+        f"\nKID against {found.num_references} other drawn scenes of the same "
         f"sizes and styles, features {found.extractor}: {kid}. Pair less structure alone: "
         f"{found.kid_difference.value:+.5f} ({found.kid_difference.low:+.5f} to {found.kid_difference.high:+.5f}); "
         "below 0 the pair is nearer.\n"
     )
 
 
-def _signed(found: Bounded) -> str:
-    return f"{found.value:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
+def _signed(found: Bounded, digits: int = 3) -> str:
+    value, low, high = (f"{number:+.{digits}f}" for number in (found.value, found.low, found.high))
+    return f"{value} ({low} to {high})"
 
 
 def _trend(trend: TrendFigure) -> str:

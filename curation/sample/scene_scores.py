@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curation.sample.scene_judge import ATTRIBUTES, UInt8Image, judge_targets, things_by_place
+from curation.sample.scene_judge import ATTRIBUTES, UNASKED, UInt8Image, judge_targets, things_by_place
 from curation.sample.scene_rules import colour_rule, find_blobs, position_rule
 from curation.sample.scenes import Scene
 
@@ -64,6 +64,18 @@ def order_evidence(readings: Readings, scene: Scene) -> Floats:
         return np.asarray(straight - as_first[:, near.index(other)] - as_second[:, far.index(one)], np.float64)
 
     return evidence(first.kind, second.kind, "kind") + evidence(first.colour, second.colour, "colour")
+
+
+def log_likelihood(readings: Readings, scenes: Sequence[Scene]) -> Floats:
+    """(N,) the mean log-probability, over what scene i asks, that the judge gives to it in picture i; 0 is certain.
+
+    It tells pictures apart where all of them are right and one is plainer than another.
+    """
+    found = np.empty(len(scenes))
+    for row, scene in enumerate(scenes):
+        asked = {name: target for name, target in judge_targets(scene).items() if target != UNASKED}
+        found[row] = np.mean([readings[name][row, target] for name, target in asked.items()])
+    return found
 
 
 def score_matrix(readings: Readings, scenes: Sequence[Scene]) -> dict[str, Floats]:

@@ -120,9 +120,19 @@ def test_the_report_holds_every_measurement(tmp_path):
         "drawn",
         "decoded",
     }
+    likelihood = report.comparison.likelihood
+    assert likelihood["drawn"] > likelihood["pair"] and likelihood["drawn"] > likelihood["decoded"]
+    difference = likelihood["pair"] - likelihood["alone"]
+    assert report.comparison.likelihood_difference.value == pytest.approx(difference)
     assert [trend.style for trend in report.trends] == ["cartoon"] and len(report.trends[0].rates) == 2
     text = (tmp_path / "report.md").read_text()
-    for heading in ("## Pair, zh", "structure expert alone", "along s_cartoon", "## By guidance"):
+    for heading in (
+        "## Pair, zh",
+        "structure expert alone",
+        "Mean log-probability",
+        "along s_cartoon",
+        "## By guidance",
+    ):
         assert heading in text
     for name, size in {"prompts_pair": (8 * 168, 218), "sweep_cartoon": (3 * 168, 2 * 168 + 28)}.items():
         with Image.open(tmp_path / f"{name}.png") as grid:

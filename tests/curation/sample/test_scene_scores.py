@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 
 from curation.sample.scene_judge import ATTRIBUTES, judge_targets
-from curation.sample.scene_scores import ASPECTS, RULED, order_evidence, rule_matrix, score_matrix, score_scene
+from curation.sample.scene_scores import (
+    ASPECTS,
+    RULED,
+    log_likelihood,
+    order_evidence,
+    rule_matrix,
+    score_matrix,
+    score_scene,
+)
 from curation.sample.scenes import CONVERSE, Scene, Thing, draw
 
 PAIR = Scene("snow", "flat", (Thing("star", "red"), Thing("box", "blue")), relation="left_of")
@@ -30,6 +38,13 @@ def test_a_picture_of_what_was_asked_scores_one_in_all_that_is_asked():
         assert tuple(scores) == ASPECTS
         assert {name for name, score in scores.items() if np.isnan(score)} == unasked
         assert all(score == 1 for name, score in scores.items() if name not in unasked)
+
+
+def test_likelihood_tells_sure_from_less_sure_where_both_are_right_and_counts_what_is_asked_alone():
+    scenes = (PAIR, SIDED, GROUP)
+    for sure in (0.9, 0.6):
+        np.testing.assert_allclose(log_likelihood(readings_of(*scenes, sure=sure), scenes), np.log(sure))
+    assert (log_likelihood(readings_of(SIDED, GROUP, PAIR), scenes) < np.log(0.6)).all(), "another scene's pictures"
 
 
 def test_swapped_things_have_the_right_axis_and_the_wrong_relation():
