@@ -147,10 +147,11 @@ app.command("enhance")(enhance)
 
 
 def _register_platform_commands() -> None:
-    from ray_jobs import platform_cli, serve_cli
+    from ray_jobs import platform_cli, serve_cli, upkeep_cli
 
     platform_cli.register(app)
     serve_cli.register(app)
+    upkeep_cli.register(app)
 
 
 def main() -> None:

@@ -6,6 +6,7 @@
     |   +-- StoreUnreachable no answer, or no permission
     |   +-- UnsafeStore      the store ignores conditional puts
     |   +-- UnknownVersion   no such artifact, version or alias
+    |   +-- BeingRemoved     garbage collection has taken it; a retry finds it gone, and makes it anew
     +-- PlatformError        the local platform (ports, processes)
 
 A bad request or configuration is a ``ValueError``; a bad record is a row with a reason.
@@ -34,6 +35,10 @@ class UnsafeStore(StoreError):
 
 class UnknownVersion(StoreError):
     """No such artifact, version or alias."""
+
+
+class BeingRemoved(StoreError):
+    """Garbage collection is removing what was asked for, or has just done so; a retry finds it gone."""
 
 
 class PlatformError(JobError):

@@ -23,6 +23,7 @@ from curation.errors import PictureError
 from pangu.evaluation.evaluation_pass import EvaluationPass, States, merge_passes
 from pangu.evaluation.features import UInt8Image
 from pangu.evaluation.state_file import state_from_bytes, state_to_bytes
+from ray_jobs.claims import claim_version
 from ray_jobs.device import torch_device
 from ray_jobs.evaluation_networks import Networks, load_networks
 from ray_jobs.evaluation_sides import GENERATED, LABELS, REFERENCE
@@ -179,6 +180,7 @@ def measure_reference(context: JobContext[EvaluateImages], networks: Networks) -
     }
     content = hashlib.sha256(json.dumps(material, sort_keys=True).encode()).hexdigest()
     own = replace(context, plan=replace(context.plan, key=f"reference-{content[:24]}"), device_seconds=0.0)
+    claim_version(context.store, own.prefix)
     found = _measure(own, sorted(details), FolderReferenceWorker if from_folder else ReferenceWorker, details)
     context.device_seconds += own.device_seconds
     return replace(found, content=content)

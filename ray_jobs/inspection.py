@@ -20,7 +20,8 @@ def artifact_table(store: Store) -> Table:
     versions = Versions(store)
     for name in versions.artifacts():
         newest = versions.latest(name)
-        assert newest is not None
+        if newest is None:
+            continue
         number = str(len(versions.history(name)))
         size = f"{newest.num_bytes / 2**20:.2f}"
         table.add_row(name, number, newest.key[:12], newest.digest[:12], str(newest.rows), size, newest.created_at)

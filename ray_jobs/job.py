@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ray_jobs.artifacts import ARTIFACTS, JOBS, Job, artifact_of
+from ray_jobs.claims import Claim, claim_version
 from ray_jobs.errors import AlreadyStored, JobError, UnknownVersion
 from ray_jobs.folder_versions import store_folder
 from ray_jobs.job_configs import CONFIGS, JobConfig
@@ -58,6 +59,8 @@ class JobContext(Generic[Config]):
     progress: Progress
     started: float = field(default_factory=time.monotonic)
     device_seconds: float = 0.0
+    claim: Claim | None = None
+    """On the version to be made and its inputs, made before any stored part was looked at."""
 
     @property
     def artifact(self) -> str:
@@ -117,7 +120,7 @@ class JobContext(Generic[Config]):
         )
         versions = Versions(self.store)
         try:
-            return versions.commit(manifest)
+            return versions.commit(manifest, self.claim)
         except AlreadyStored:
             won = versions.find(self.artifact, self.plan.key)
             if won is None or won.digest != digest:
@@ -185,11 +188,12 @@ class JobOutcome:
 
 
 def find_finished(plan: JobPlan, store: Store) -> JobOutcome | None:
-    """The outcome if this version is already committed: nothing to run."""
+    """The outcome if this version is already committed: nothing to run. BeingRemoved while a gc takes it away."""
     versions = Versions(store)
     found = versions.find(plan.job.gives, plan.key)
     if found is None:
         return None
+    claim_version(store, found.prefix, (found.prefix,))
     before = versions.latest(plan.job.gives)
     versions.list_in_log(found)
     return JobOutcome(found, skipped=True, changed=before is None or before.digest != found.digest)
@@ -203,7 +207,9 @@ def run_job(plan: JobPlan, store: Store) -> JobOutcome:
     store.probe()
     before = Versions(store).latest(plan.job.gives)
     module = importlib.import_module(f"ray_jobs.{plan.config.module or plan.job.name}")
-    context = JobContext(plan, store, plan.config, Progress(plan.job.name))
+    needs = tuple(version.prefix for version in plan.inputs.values())
+    claim = claim_version(store, f"{plan.job.gives}/{plan.key}", needs)
+    context = JobContext(plan, store, plan.config, Progress(plan.job.name), claim=claim)
     manifest: Manifest = module.run(context)
     assert manifest.artifact in ARTIFACTS
     return JobOutcome(manifest, skipped=False, changed=before is None or before.digest != manifest.digest)

@@ -1,12 +1,16 @@
 """Named places where a test may kill the process, so that every commit step is proved to survive it.
 
-``PANGU_KILL_POINT=name`` or ``name:n`` ends the process with SIGKILL the n-th time that point is reached.
+``PANGU_KILL_POINT=name`` or ``name:n`` ends the process with SIGKILL the n-th time that point is reached. Within one process
+a test may watch the points (`watched`): what it raises there ends the work, what it does there happens in between.
 """
 
 import os
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 KILL_POINTS = (
+    "claim.after_create",
     "plan.before_create",
     "plan.after_create",
     "part.after_begin",
@@ -20,13 +24,33 @@ KILL_POINTS = (
     "manifest.before_create",
     "manifest.after_create",
     "log.after_append",
+    "gc.after_lease",
+    "gc.after_marks",
+    "gc.after_look",
+    "gc.after_notice",
+    "gc.after_manifest",
+    "gc.after_files",
+    "gc.after_unmark",
 )
 _reached: dict[str, int] = {}
+_watchers: list[Callable[[str], None]] = []
+
+
+@contextmanager
+def watched(watcher: Callable[[str], None]) -> Iterator[None]:
+    """Tell a test of every point that this process reaches, in the thread that reaches it."""
+    _watchers.append(watcher)
+    try:
+        yield
+    finally:
+        _watchers.remove(watcher)
 
 
 def kill_point(name: str) -> None:
     """Die here when the environment asks for it; otherwise nothing."""
     assert name in KILL_POINTS, f"unregistered kill point {name}"
+    for watcher in tuple(_watchers):
+        watcher(name)
     wanted = os.environ.get("PANGU_KILL_POINT")
     if not wanted:
         return

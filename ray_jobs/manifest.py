@@ -12,6 +12,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ray_jobs.artifacts import artifact_of
+
 FORMAT = 1
 _PACKAGES = (
     "torch",
@@ -84,6 +86,11 @@ class Manifest(BaseModel):
     def prefix(self) -> str:
         """Where the version's files stand in the store."""
         return f"{self.artifact}/{self.key}"
+
+    @property
+    def made_from(self) -> tuple[str, ...]:
+        """The prefixes of its input versions."""
+        return tuple(f"{artifact_of(name)}/{version.key}" for name, version in self.inputs.items())
 
     def encode(self) -> bytes:
         """The stored form: JSON, indented, one trailing newline."""

@@ -1,6 +1,6 @@
 """Moments as text that sorts: the logical dates of nights, and from when on an alias points where. Standard library only."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 
 def in_utc(moment: str) -> str:
@@ -14,6 +14,11 @@ def in_utc(moment: str) -> str:
     if found.tzinfo is None:
         found = found.replace(tzinfo=UTC)
     return found.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def hours_before(moment: str, hours: float) -> str:
+    """The moment so many hours earlier, as `in_utc` gives it."""
+    return in_utc((datetime.fromisoformat(in_utc(moment)) - timedelta(hours=hours)).isoformat())
 
 
 def day_number(moment: str) -> int:

@@ -62,6 +62,7 @@ def serve_generation(
 
 def carried_pair(uri: str) -> str:
     """The carried pair as a version of a store, made if it is not there; its reference."""
+    from ray_jobs.claims import claim_version
     from ray_jobs.config_model import SAMPLE_MODELS, digest_of_path
     from ray_jobs.folder_versions import store_folder
     from ray_jobs.manifest import Manifest, digest_of_files
@@ -71,11 +72,12 @@ def carried_pair(uri: str) -> str:
     versions = Versions(Store.from_environment(uri))
     key = digest_of_path(SAMPLE_MODELS / "experts")[:16]
     if versions.find("experts", key) is None:
+        claim = claim_version(versions.store, f"experts/{key}")
         name, parts = store_folder(versions.store, f"experts/{key}", SAMPLE_MODELS / "experts")
         facts = {"job": "publish_experts", "code_version": 1, "config": {}, "inputs": {}}
         digest = digest_of_files(parts)
         manifest = Manifest(artifact="experts", key=key, digest=digest, folder=name, parts=parts, **facts)
-        versions.commit(manifest)
+        versions.commit(manifest, claim)
     return f"experts@{key}"
 
 

@@ -8,14 +8,21 @@ a word, so nothing here is written with it.
 import json
 import os
 import uuid
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
 
 import fsspec
 from botocore.exceptions import BotoCoreError, ClientError
+from fsspec.core import has_magic
 from fsspec.spec import AbstractFileSystem
 
 from ray_jobs.errors import AlreadyStored, StoreUnreachable, UnsafeStore
+from ray_jobs.moments import in_utc
 
 STORE_VARIABLE = "PANGU_STORE"
 OPTIONS_VARIABLE = "PANGU_STORE_OPTIONS"
@@ -23,6 +30,15 @@ MOST_REQUESTS = 7
 """To S3 for one call: s3fs waits 0.1 s before the first retry and 1.7 times as long before each next, 3.3 s in all."""
 _PASSING = (409, 429, 500, 502, 503, 504)
 _UNREACHABLE = (OSError, BotoCoreError, ClientError)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a listing says of one name."""
+
+    bytes: int
+    at: str
+    """When it was stored, by the clock of the folder's machine or of S3 (`moments.in_utc`)."""
 
 
 class Store:
@@ -96,6 +112,19 @@ class Store:
         cut = len(self.root) + 1
         return sorted(p[cut:] for p in found if not PurePosixPath(p).name.startswith(".new-"))
 
+    def listing(self, prefix: str) -> dict[str, Stored]:
+        """Every file below ``prefix/`` with size and time, left-overs of unfinished puts too. A folder that cannot be read
+        is StoreUnreachable, never an empty one: whoever deletes what nobody names must have seen every name.
+        """
+        strict = {"on_error": "raise"} if self.is_local else {}
+        with self._reaching(f"listing {prefix or self.uri}"):
+            try:
+                found = self.filesystem.find(self.path(prefix), detail=True, **strict)
+            except FileNotFoundError:
+                return {}
+        cut = len(self.root) + 1
+        return {path[cut:]: Stored(int(fields["size"]), _stored_at(fields)) for path, fields in sorted(found.items())}
+
     def size(self, name: str) -> int:
         """Bytes stored under a name."""
         with self._reaching(f"looking for {name}"):
@@ -143,9 +172,8 @@ class Store:
         target = Path(path)
         fresh = target.parent / f".new-{uuid.uuid4().hex}"
         with self._reaching(f"storing {name}"):
-            target.parent.mkdir(parents=True, exist_ok=True)
             try:
-                with fresh.open("xb") as stream:
+                with _open_fresh(fresh) as stream:
                     stream.write(data)
                     stream.flush()
                     os.fsync(stream.fileno())
@@ -160,6 +188,24 @@ class Store:
         """Remove a name; only garbage collection and the probe do this."""
         with self._reaching(f"deleting {name}"):
             self.filesystem.rm_file(self.path(name))
+
+    def delete_all(self, names: Sequence[str]) -> None:
+        """Remove names, on S3 by the thousand in one request; those that are gone already do not matter."""
+        paths = [self.path(name) for name in names]
+        bulk = [] if self.is_local else [path for path in paths if not has_magic(path)]
+        with self._reaching(f"deleting {len(names)} files"):
+            if bulk:
+                self.filesystem.rm(bulk)
+            for path in set(paths) - set(bulk):
+                with suppress(FileNotFoundError):
+                    self.filesystem.rm_file(path)
+
+    def prune(self, prefix: str) -> None:
+        """Remove the empty folders that deleted names leave; S3 has none."""
+        if self.is_local:
+            for folder, _, _ in os.walk(self.path(prefix), topdown=False):
+                with suppress(OSError):  # not empty
+                    Path(folder).rmdir()
 
     def fetch_folder(self, prefix: str, names: list[str], folder: Path) -> None:
         """Copy names below a prefix into a local folder, keeping their relative paths."""
@@ -185,6 +231,20 @@ class Store:
 
     def _reaching(self, doing: str) -> "_Reaching":
         return _Reaching(self.uri, doing)
+
+
+def _open_fresh(path: Path) -> BinaryIO:
+    """A new file and its folder, which `Store.prune` may take away between the two."""
+    for _ in range(100):
+        with suppress(FileNotFoundError, FileExistsError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return path.open("xb")
+    raise NotADirectoryError(f"{path.parent} does not stay")
+
+
+def _stored_at(fields: dict[str, Any]) -> str:
+    moment = fields["LastModified"] if "LastModified" in fields else datetime.fromtimestamp(fields["mtime"], UTC)
+    return in_utc(moment.isoformat())
 
 
 def _open_s3(options: dict[str, object]) -> AbstractFileSystem:

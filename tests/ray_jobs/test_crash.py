@@ -27,10 +27,11 @@ from tests.ray_jobs.crashing import (
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("crashing_by_value")]
 
-DRIVER_POINTS = tuple(p for p in KILL_POINTS if p.startswith(("plan.", "manifest.", "log.")))
+DRIVER_POINTS = tuple(p for p in KILL_POINTS if p.startswith(("claim.", "plan.", "manifest.", "log.")))
 WORKER_POINTS = tuple(p for p in KILL_POINTS if p.startswith("part."))
 FOLDER_POINTS = tuple(p for p in KILL_POINTS if p.startswith("files."))
 ROUND_POINTS = tuple(p for p in KILL_POINTS if p.startswith("model."))  # exercised by test_raft_crash
+GC_POINTS = tuple(p for p in KILL_POINTS if p.startswith("gc."))  # exercised by test_collecting
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def undisturbed(prompts_store, local_ray, tmp_path_factory):
 
 @pytest.mark.reliability(1)
 def test_every_kill_point_is_exercised():
-    assert sorted(DRIVER_POINTS + WORKER_POINTS + FOLDER_POINTS + ROUND_POINTS) == sorted(KILL_POINTS)
+    assert sorted(DRIVER_POINTS + WORKER_POINTS + FOLDER_POINTS + ROUND_POINTS + GC_POINTS) == sorted(KILL_POINTS)
 
 
 @pytest.mark.reliability(1)
