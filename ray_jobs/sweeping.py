@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from graphlib import TopologicalSorter
 
 from ray_jobs.census import Census
-from ray_jobs.claims import REMOVED, mark_name, stored_claims, whole_names
+from ray_jobs.claims import REMOVED, StoredClaim, mark_name, stored_claims, whole_names
 from ray_jobs.errors import AlreadyStored, JobError, StoreError
 from ray_jobs.kill_points import kill_point
 from ray_jobs.moments import in_utc
@@ -76,6 +76,7 @@ class Sweep:
     def __init__(self, store: Store, census: Census, lease: Lease, moments: Moments, at: str) -> None:
         """at: the moment that notices name."""
         self.store, self.census, self.lease, self.moments, self.at = store, census, lease, moments, at
+        self.claims: list[StoredClaim] = []
 
     def remove(self, doomed: Sequence[str], progress: Progress) -> list[str]:
         """Remove prefixes, in an order of their own; those that were removed, without what was claimed meanwhile."""

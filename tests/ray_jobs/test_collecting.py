@@ -188,6 +188,21 @@ def test_a_killed_gc_is_finished_by_the_next_after_the_grace(point, times, tmp_p
         assert not store.names("sweeps") and not store.names("gc")
 
 
+def test_a_gc_killed_amid_files_leaves_no_done_part_without_what_it_points_to(tmp_path):
+    clock = Clock()
+    store = ClockedStore(str(tmp_path / "store"), clock)
+    with clock.ruling():
+        for name in ("beside/p.tar", "parts/p.parquet", "rounds/01/tuned/files-1/m", "rounds/01/tuned/model.json"):
+            store.create(f"raft_rounds/r1/{name}", b"x")
+        clock.tick(100)
+        with at_point("gc.after_files", die), suppress(Died):
+            collect_garbage(store, ONE)
+        assert store.names("raft_rounds/r1") == [
+            "raft_rounds/r1/beside/p.tar",
+            "raft_rounds/r1/rounds/01/tuned/files-1/m",
+        ]
+
+
 def test_a_gc_that_stood_still_stops_where_another_took_over(tmp_path):
     clock = Clock()
     store = ClockedStore(str(tmp_path / "store"), clock)
@@ -252,10 +267,12 @@ class InTurn:
 
 
 @pytest.mark.parametrize("is_long", [False, True], ids=["resumed", "longer_than_the_grace"])
-def test_a_job_and_a_gc_of_one_key_in_every_order_of_their_steps(is_long, tmp_path):
-    """Resumed from old parts, or begun long ago: it commits a whole version, or gives up and asks for a retry."""
+def test_a_job_and_a_gc_of_one_key_that_interrupt_each_other_anywhere(is_long, tmp_path):
+    """Either is interrupted after any step, by any number of the other's. The job, resumed from old parts or
+    begun long ago, commits a whole version, or gives up and asks for a retry.
+    """
     outcomes = set()
-    for number, places in enumerate([*itertools.combinations(range(12), 4)][::4]):
+    for number, (first, steps, others) in enumerate(itertools.product(("job", "gc"), range(12), range(9))):
         clock = Clock()
         store = ClockedStore(str(tmp_path / str(number)), clock)
         with clock.ruling():
@@ -269,7 +286,8 @@ def test_a_job_and_a_gc_of_one_key_in_every_order_of_their_steps(is_long, tmp_pa
                 with suppress(BeingRemoved):  # anything else ends the test
                     run_on(work) if work.claim else work.run()
 
-            schedule = ["job" if place in places else "gc" for place in range(12)]
+            second = "gc" if first == "job" else "job"
+            schedule = [first] * steps + [second] * others + [first] * 20
             InTurn(schedule).run(job=job, gc=lambda store=store: collect_garbage(store, ONE))
             outcomes.add(work.done is not None)
             if work.done is not None:

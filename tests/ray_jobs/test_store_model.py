@@ -32,13 +32,14 @@ from tests.ray_jobs.store_world import (
     run_on,
 )
 
-RETENTION = Retention(keep=2, keep_days=3, grace_hours=24)
+RETENTION = Retention(keep=2, keep_days=2, grace_hours=24)
 GC_POINTS = [point for point in KILL_POINTS if point.startswith("gc.")]
 JOB_POINTS = [
     p for p in KILL_POINTS if p.startswith(("claim.", "part.", "manifest.", "log.")) and p != "part.after_begin"
 ]
 ROWS = [f"row {number}" for number in range(6)]
 artifacts, chance = st.sampled_from(list(MAKERS)), st.integers(0, 11)
+soon_or_later = st.sampled_from([0, 0, 25, 49])
 GONE = (BeingRemoved, UnknownVersion)
 
 
@@ -61,7 +62,7 @@ class StoreModel(RuleBasedStateMachine):
         self.works, self.rows = [], set(ROWS)
         self.lease_since = None
         self.verified = {}
-        self.turn = 0
+        self.turn, self.is_over = 0, False
 
     def teardown(self):
         if hasattr(self, "folder"):
@@ -120,17 +121,26 @@ class StoreModel(RuleBasedStateMachine):
         if self.works:
             self.work_out(self.works.pop(pick % len(self.works)))
 
-    @rule()
-    def collect(self):
+    @rule(hours=soon_or_later)
+    def collect(self, hours):
+        self.clock.tick(hours)
         self.gc()
 
-    @rule(point=st.sampled_from(GC_POINTS), times=st.integers(1, 3))
-    def collect_and_die(self, point, times):
+    @rule(hours=soon_or_later, point=st.sampled_from(GC_POINTS), times=st.integers(1, 3))
+    def collect_and_die(self, hours, point, times):
+        self.clock.tick(hours)
         with at_point(point, die, times):
             self.gc()
 
-    @rule(point=st.sampled_from(GC_POINTS[1:]), act=st.integers(0, 4), artifact=artifacts, pick=chance)
-    def collect_while_others_act(self, point, act, artifact, pick):
+    @rule(
+        hours=soon_or_later,
+        point=st.sampled_from(GC_POINTS[1:]),
+        act=st.integers(0, 4),
+        artifact=artifacts,
+        pick=chance,
+    )
+    def collect_while_others_act(self, hours, point, act, artifact, pick):
+        self.clock.tick(hours)
         acts = (
             lambda: self.work_out(self.new_work(artifact, pick)),
             lambda: self.works and self.work_out(self.works.pop(pick % len(self.works))),
@@ -226,7 +236,7 @@ class StoreModel(RuleBasedStateMachine):
             self.lease_since = lease
             return
         self.lease_since = None
-        StoreModel.removed += max(0, before - sum(prefixes(self.store).values()))
+        StoreModel.removed += 0 if self.is_over else max(0, before - sum(prefixes(self.store).values()))
 
     def see_logs(self):
         """Take note of new lines, with the time of now; the earlier ones are what they were."""
@@ -286,6 +296,7 @@ class StoreModel(RuleBasedStateMachine):
 
     def settle(self):
         """Long after, nothing is left but what counts, and what is gone says so."""
+        self.is_over = True
         for _ in range(2):
             self.clock.tick(24 * 30)
             self.gc()
@@ -323,8 +334,8 @@ def explore(num_seeds, num_steps, phases):
     run_state_machine_as_test(StoreModel, settings=chosen)
     told = f"{StoreModel.steps} steps, {StoreModel.removed} versions removed, {StoreModel.given_up} jobs given up"
     print(told)
-    assert StoreModel.steps >= 0.9 * num_seeds * num_steps, told
-    assert StoreModel.removed > 0, told
+    assert StoreModel.steps >= 0.8 * num_seeds * num_steps, told
+    assert StoreModel.removed > 0 and StoreModel.given_up > 0, told
 
 
 @pytest.mark.reliability(5)
