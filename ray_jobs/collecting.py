@@ -6,6 +6,7 @@ from rich.table import Table
 
 from ray_jobs.artifacts import ARTIFACTS
 from ray_jobs.census import Census, take_census
+from ray_jobs.kill_points import kill_point
 from ray_jobs.leftovers import find_leftovers
 from ray_jobs.manifest import now
 from ray_jobs.moments import in_utc
@@ -103,6 +104,7 @@ def collect_garbage(store: Store, retention: Retention, at: str | None = None) -
 
 def _collect(store: Store, retention: Retention, at: str, lease: Lease) -> Collection:
     found, moments = find_garbage(store, retention, at), Moments.before(at, retention)
+    kill_point("gc.after_census")
     sweep, progress = Sweep(store, found.census, lease, moments, at), Progress("gc")
     doomed = [*found.versions, *found.unfinished]
     removed = set(sweep.remove(doomed, progress))

@@ -25,6 +25,7 @@ KILL_POINTS = (
     "manifest.after_create",
     "log.after_append",
     "gc.after_lease",
+    "gc.after_census",
     "gc.after_marks",
     "gc.after_look",
     "gc.after_notice",

@@ -138,12 +138,9 @@ class Sweep:
                 raise StoreError(f"deleting {version}/manifest.json in {self.store.uri}: it stays")
         kill_point("gc.after_manifest")
         self.store.delete_all([claim.name for claim in self.claims if claim.version == version])
-        done, rest = [], []
-        for name in self.census.files[version]:
-            if name != "manifest.json":
-                (done if _says_done(name) else rest).append(name)
-        self.remove_files(version, done)
-        self.remove_files(version, rest)
+        names = [name for name in self.census.files[version] if name != "manifest.json"]
+        self.remove_files(version, [name for name in names if _says_done(name)])
+        self.remove_files(version, [name for name in names if not _says_done(name)])
         self.store.prune(version)
 
     def _unmark(self, version: str) -> None:
