@@ -188,6 +188,23 @@ def test_a_killed_gc_is_finished_by_the_next_after_the_grace(point, times, tmp_p
         assert not store.names("sweeps") and not store.names("gc")
 
 
+def test_a_version_goes_before_what_it_was_made_from(tmp_path):
+    """So that a gc killed between the two leaves no version whose inputs are gone."""
+    store = ClockedStore(str(tmp_path / "store"), Clock())
+    with store.clock.ruling():
+        rows = commit(store, "url_list", "u1")
+        images = commit(store, "images", "i1", inputs=[("url_list", rows)])
+        commit(store, "training_set", "t1", inputs=[("images", images)])
+        for artifact in ("url_list", "images", "training_set"):
+            commit(store, artifact, f"{artifact[0]}2")
+        for times, left in enumerate((["images/i1", "url_list/u1"], ["url_list/u1"], []), 1):
+            store.clock.tick(24 * 30)
+            with suppress(Died), at_point("gc.after_manifest", die):
+                collect_garbage(store, ONE)
+            there = {version for version, is_committed in prefixes(store).items() if is_committed}
+            assert sorted(version for version in there if version.endswith("1")) == left, times
+
+
 def test_a_gc_killed_amid_files_leaves_no_done_part_without_what_it_points_to(tmp_path):
     clock = Clock()
     store = ClockedStore(str(tmp_path / "store"), clock)
