@@ -6,6 +6,7 @@
 |-----------|---------------------|-----------------------------|----------------------------------------|
 | `layout`  | taef2, 32 channels  | kind, size, side (words)    | what stands where, in any colours      |
 | `colours` | vaelight, 4 channels| colour, background (words)  | colours, of any kind of thing anywhere |
+| `shapes`  | vaelight            | kind, size, side (words)    | as `layout`                            |
 | `example` | taef2               | a picture                   | its colours, background and style      |
 | `edges`   | the sample pair's   | drawn edges (ControlNet)    | outlines, in any colours               |
 | `palette` | the sample pair's   | 4 x 4 mean colours (ControlNet) | colours, without outlines          |
@@ -49,10 +50,12 @@ declare_missing_ops()
 
 from diffusers import ControlNetModel  # noqa: E402  (torchvision's operators must exist first)
 
-MEMBERS = {"layout": 5500, "colours": 3500, "example": 1500, "edges": 250, "palette": 250}
+MEMBERS = {"layout": 5500, "colours": 3500, "shapes": 3500, "example": 1500, "edges": 250, "palette": 250}
 """Member to training steps."""
+STARTS = {"shapes": "colours", "example": "layout"}
+"""Member to the one of the same latent space whose weights it starts from, where that stands in the work folder."""
 BATCH, CONTROL_BATCH = 32, 16
-WIDTHS = {"layout": (64, 128), "colours": (64, 128), "example": (64, 128)}
+WIDTH = (64, 128)
 SHARED_SHARE = 0.15
 """Of the example member's training pictures: photographs and emoji, each its own example."""
 IMAGE_WIDTH = 256
@@ -122,11 +125,11 @@ class Fitting:
             "sample_size": side_of(member) // 8,
             "in_channels": channels,
             "out_channels": channels,
-            "block_out_channels": WIDTHS[member],
+            "block_out_channels": WIDTH,
         }
         unet = build_unet("sample", **sizes, **network)
-        if member == "example":
-            start_from(unet, self.chosen.work / "layout")
+        if member in STARTS:
+            start_from(unet, self.chosen.work / STARTS[member])
         task = TrainTask(
             batches, NoiseSchedule(), identity(side_of(member)), null, self.chosen.work / "checkpoints" / member
         )
@@ -156,15 +159,15 @@ class Fitting:
         return self._train("layout", 32, self._latent_batches(latents, captions, 41), self.text.encode([""]))
 
     def _fit_colours(self) -> Any:  # noqa: ANN401
-        latents = encode_all(
-            VaeLightSpace(self.chosen.data / "weights" / "vaelight-sd").encode, self.drawn("colours").images
-        )
-
         def tell(scene: Scene, rng: np.random.Generator) -> list[str]:
             return [colour_caption(scene, language, rng) for language in ("en", "zh") for _ in range(2)]
 
-        batches = self._latent_batches(latents, self._captions("colours", tell), 42)
+        batches = self._latent_batches(self._vaelight_latents("colours"), self._captions("colours", tell), 42)
         return self._train("colours", 4, batches, self.text.encode([""]))
+
+    def _fit_shapes(self) -> Any:  # noqa: ANN401
+        batches = self._latent_batches(self._vaelight_latents("shapes"), self._captions("shapes", both_languages), 45)
+        return self._train("shapes", 4, batches, self.text.encode([""]))
 
     def _fit_example(self) -> Any:  # noqa: ANN401
         encoder = ClipImageEncoder(ENCODERS["image"])
@@ -225,6 +228,10 @@ class Fitting:
         latents = encode_all(self._taef2().encode, self.drawn("layout").images).contiguous()
         save_file({"taef2": latents}, path)
         return latents
+
+    def _vaelight_latents(self, member: str) -> Tensor:
+        space = VaeLightSpace(self.chosen.data / "weights" / "vaelight-sd")
+        return encode_all(space.encode, self.drawn(member).images)
 
     def _taef2(self) -> Taef2Space:
         return Taef2Space.load(self.chosen.data / "weights" / "taef2")

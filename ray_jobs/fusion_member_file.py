@@ -8,11 +8,11 @@ from ray_jobs.fusion_scenes import SIDE_PX
 from ray_jobs.job_configs import SAMPLE_MODELS
 
 CONTROLS = ("edges", "palette")
-GUIDANCE = {"layout": 5.0, "colours": 2.0}
+GUIDANCE = {"layout": 5.0, "shapes": 5.0, "colours": 2.0}
 """Where it is not the usual 3: what stands where is lost more easily in a fusion than colours are."""
 ENCODERS = {"text": SAMPLE_MODELS / "experts" / "text_encoder", "image": SAMPLE_MODELS / "scorer"}
 """What tells a member its words or its picture. Words go through the pair's own tower, which a later scorer leaves alone."""
-SIDES_PX = {"colours": 128}
+SIDES_PX = {"colours": 128, "shapes": 128}
 """Where it is not `SIDE_PX`. At 64 px `vaelight` has 8 x 8 x 4 numbers for a picture, and its own copy of one is a blur."""
 
 
@@ -25,7 +25,8 @@ def declarations(members: Sequence[str], work: Path, data: Path) -> str:
     """The member file of what stands in the work folder; see `pangu.member_file`."""
     experts = SAMPLE_MODELS / "experts"
     weights = data.resolve() / "weights"
-    spaces = {"layout": f"taef2={weights / 'taef2'}", "colours": f"vaelight={weights / 'vaelight-sd'}"}
+    taef2, vaelight = f"taef2={weights / 'taef2'}", f"vaelight={weights / 'vaelight-sd'}"
+    spaces = {"layout": taef2, "example": taef2, "colours": vaelight, "shapes": vaelight}
     lines: list[str] = []
     for member in members:
         if not (work / member / "config.json").is_file():
@@ -37,7 +38,7 @@ def declarations(members: Sequence[str], work: Path, data: Path) -> str:
         if member in GUIDANCE:
             lines.append(f"guidance = {GUIDANCE[member]}")
         told_by = "image" if member == "example" else "text"
-        lines += [f'source = "{member}"', f'space = "{spaces.get(member, spaces["layout"])}"', f'told_by = "{told_by}"']
+        lines += [f'source = "{member}"', f'space = "{spaces[member]}"', f'told_by = "{told_by}"']
         side = side_of(member)
         lines += [
             f'encoder = "{ENCODERS[told_by]}"',

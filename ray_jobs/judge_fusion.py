@@ -60,6 +60,7 @@ def _example(scene: Scene, number: int) -> tuple[UInt8Image, ...]:
 TELLS: Mapping[str, Tell] = {
     "layout": Tell(_layout, lambda scene, number: (), ("shape", "side")),
     "colours": Tell(_colours, lambda scene, number: (), ("colour", "background")),
+    "shapes": Tell(_layout, lambda scene, number: (), ("shape", "side")),
     "example": Tell(lambda scene, number: "", _example, ("colour", "background", "style")),
     "edges": Tell(_layout, lambda scene, number: (edges_of(scene, number),), ("shape", "side")),
     "palette": Tell(_colours, lambda scene, number: (palette(draw_one(scene, number)),), ("colour", "background")),

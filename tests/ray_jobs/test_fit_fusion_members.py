@@ -47,16 +47,17 @@ def test_members_are_trained_declared_and_fused(shared_data, tmp_path, monkeypat
     fit_fusion_members.main()
     members = load_members(tmp_path / "members.toml")
     assert set(members) == {*fit_fusion_members.MEMBERS, "edges_and_palette"}
-    assert [members[name].guidance for name in ("layout", "colours", "example")] == [5.0, 2.0, 3.0]
+    assert [members[name].guidance for name in ("layout", "shapes", "colours", "example")] == [5.0, 5.0, 2.0, 3.0]
     drawn = draw_training(1, seed=3)
     edges = (edges_of(drawn.scenes[0], drawn.seeds[0]),)
     parts = [
         MemberRequest("edges", "a star", condition_images=edges),
         MemberRequest("layout", "a star"),
         MemberRequest("colours", "something red in the snow"),
+        MemberRequest("shapes", "a star"),
         MemberRequest("example", condition_images=(drawn.images[0],)),
     ]
     for first, second in pairwise(parts):
-        side = 128 if first.name == "colours" else 64
+        side = 128 if first.name in ("colours", "shapes") else 64
         assert fuse(members, [FusionRequest((first, second), steps=2)])[0].shape == (side, side, 3)
     fit_fusion_members.main()  # finds everything and trains nothing
