@@ -19,9 +19,19 @@ from curation.dual_encoder_teachers import CaptionSpaceTeacher, ClassTeacher
 from curation.dual_encoder_text import AttributeReadout
 from curation.dual_encoder_views import HELD_OUT_STYLE, TaughtViews
 
-NUM_DRAWN, NUM_CONCEPTS, NUM_CLOTHING, NUM_COCO = 16, 36, 14, 6
-BATCH_SIZE = 128
-"""Pictures a step; views fill it up."""
+
+@dataclass(frozen=True)
+class Shares:
+    """How many of each kind a step shows; a concept is one or two emoji, and views fill up to `pictures` in all."""
+
+    pictures: int = 128
+    drawn: int = 16
+    concepts: int = 36
+    clothing: int = 14
+    coco: int = 6
+
+
+FINISH_SHARES = Shares(pictures=144, drawn=24, concepts=50, clothing=8)
 
 
 @dataclass(frozen=True)
@@ -70,13 +80,13 @@ class NamedRows:
         return torch.cat([self.emoji, self.clothing, self.photos])
 
 
-def choose_named(named: NamedPictures, language: str, rng: np.random.Generator) -> NamedRows:
+def choose_named(named: NamedPictures, language: str, rng: np.random.Generator, shares: Shares) -> NamedRows:
     """Concepts in every art style there is of them, and photographs that have a caption in the language."""
     with_captions = named.wanted[language].sum(1).numpy() > 0
     concepts = [rows for rows in named.concepts if with_captions[rows[0]]]
     chosen: list[int] = []
     if concepts:
-        chosen = rng.choice(len(concepts), min(NUM_CONCEPTS, len(concepts)), replace=False).tolist()
+        chosen = rng.choice(len(concepts), min(shares.concepts, len(concepts)), replace=False).tolist()
     emoji = [row for at in chosen for row in concepts[at]]
     starts = np.cumsum([0, *(len(concepts[at]) for at in chosen)])[:-1]
     pairs = [int(start) for at, start in zip(chosen, starts, strict=True) if len(concepts[at]) == 2]
@@ -88,8 +98,8 @@ def choose_named(named: NamedPictures, language: str, rng: np.random.Generator) 
 
     return NamedRows(
         torch.tensor(emoji, dtype=torch.int64),
-        some("photos_clothing", NUM_CLOTHING),
-        some("photos_coco", NUM_COCO),
+        some("photos_clothing", shares.clothing),
+        some("photos_coco", shares.coco),
         torch.tensor(pairs, dtype=torch.int64),
         torch.tensor(pairs, dtype=torch.int64) + 1,
     )
@@ -127,12 +137,12 @@ class StepRows:
         )
 
 
-def choose_rows(material: ImageMaterial, language: str, rng: np.random.Generator) -> StepRows:
+def choose_rows(material: ImageMaterial, language: str, rng: np.random.Generator, shares: Shares) -> StepRows:
     """One step's rows, of every kind as many as there are or as the kind's share of a batch."""
 
     def some(pixels: torch.Tensor, count: int) -> torch.Tensor:
         return torch.from_numpy(rng.choice(len(pixels), min(count, len(pixels)), replace=False))
 
-    named = choose_named(material.named, language, rng)
-    drawn = some(material.drawn.pixels, NUM_DRAWN)
-    return StepRows(named, drawn, some(material.views.pixels, BATCH_SIZE - len(named.all()) - len(drawn)))
+    named = choose_named(material.named, language, rng, shares)
+    drawn = some(material.drawn.pixels, shares.drawn)
+    return StepRows(named, drawn, some(material.views.pixels, shares.pictures - len(named.all()) - len(drawn)))

@@ -49,6 +49,7 @@ class DualEncoderSettings(BaseModel):
     shared_folder: Path
     text_steps: int = Field(650, ge=1)
     image_steps: int = Field(6000, ge=1)
+    finish_steps: int = Field(800, ge=0, description="after them, with emoji ranked across each other")
     checkpoint_every: int = Field(200, ge=1, description="steps of the image tower")
     num_scenes: int = Field(5000, ge=100)
     num_evaluation_scenes: int = Field(400, ge=20)
@@ -132,11 +133,12 @@ def fit_dual_encoder(settings: DualEncoderSettings, teach: PictureTeacher, progr
     if saved.is_file():
         image_fit.restore(saved)
         progress(f"image tower: goes on after step {image_fit.step}, {image_fit.seconds / 60:.1f} core-minutes")
-    if image_fit.step < settings.image_steps:
+    if image_fit.step < settings.image_steps + settings.finish_steps:
         fit_image_tower(
             image_fit,
             _image_material(settings, fit, tokenizer, pairs, teach, progress),
             steps=settings.image_steps,
+            finish_steps=settings.finish_steps,
             seed=settings.seed,
             checkpoint=lambda: save_whole(image_fit.state(), saved),
             progress=progress,

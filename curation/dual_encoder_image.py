@@ -14,13 +14,17 @@ from torch import nn
 from torch.nn import functional as F
 
 from curation.dual_encoder import EMBED_DIM, normalised_pixels
-from curation.dual_encoder_batches import ImageMaterial, StepRows, choose_rows
+from curation.dual_encoder_batches import FINISH_SHARES, ImageMaterial, Shares, StepRows, choose_rows
 from curation.dual_encoder_damage import damage_randomly
-from curation.dual_encoder_losses import drawn_loss, named_loss, same_concept_loss
+from curation.dual_encoder_losses import drawn_loss, named_loss, ranking_loss, same_concept_loss
 from curation.dual_encoder_views import TARGET_DIM
 
 FEATURE_DIM = 512
-AVERAGE_DECAY = 0.999
+PEAK_RATE, AVERAGE_DECAY = 2e-3, 0.999
+FINISH_RATE, FINISH_DECAY = 1e-3, 0.995
+"""Of the last steps, which are few: the average forgets what was before them."""
+RANKED_EMOJI, RANKED_PHOTOGRAPHS, OTHER_LANGUAGE = 8.0, 2.0, 0.6
+"""Weights of what the last steps add: rankings among the pictures of a kind, and emoji's names in the other language."""
 SETTLING_BATCHES = 40
 
 
@@ -95,25 +99,30 @@ def encode_with_features(visual: Any, pictures: torch.Tensor) -> Encoded:  # noq
     return Encoded(F.normalize(found.float(), dim=-1), hidden.float().mean((2, 3)))
 
 
-def _batch(material: ImageMaterial, language: str, seed: int, step: int) -> tuple[StepRows, torch.Tensor, torch.Tensor]:
+def _batch(
+    material: ImageMaterial, language: str, seed: int, step: int, shares: Shares
+) -> tuple[StepRows, torch.Tensor, torch.Tensor]:
     """The rows of a step, their pictures (B, 3, 96, 96) and whether each is damaged (B,): the same at every call."""
     torch.manual_seed(seed * 1_000_003 + step)
-    rows = choose_rows(material, language, np.random.default_rng((seed, step)))
+    rows = choose_rows(material, language, np.random.default_rng((seed, step)), shares)
     return rows, *damage_randomly(rows.pictures(material), share=0.12)
 
 
-def image_step(fit: ImageFit, material: ImageMaterial, seed: int) -> dict[str, float]:
-    """One step; English and Chinese captions on alternate steps."""
+def image_step(fit: ImageFit, material: ImageMaterial, seed: int, *, finishing: bool = False) -> dict[str, float]:
+    """One step; English and Chinese captions on alternate steps. finishing: with more emoji, and `_finishing_losses`."""
     language = ("en", "zh")[fit.step % 2]
-    rows, pictures, is_damaged = _batch(material, language, seed, fit.step)
+    shares = FINISH_SHARES if finishing else Shares()
+    rows, pictures, is_damaged = _batch(material, language, seed, fit.step, shares)
     encoded = encode_with_features(fit.visual, pictures)
     losses = _losses(fit, material, rows, encoded, language)
+    if finishing:
+        losses |= _finishing_losses(fit, material, rows, encoded, language)
     losses["look"] = rows.look(material, is_damaged).loss(fit.look, encoded.found)
     fit.optimiser.zero_grad()
     torch.autograd.backward(torch.stack(list(losses.values())).sum())
     nn.utils.clip_grad_norm_(fit.visual.parameters(), 2.0)
     fit.optimiser.step()
-    _move_average(fit)
+    _move_average(fit, FINISH_DECAY if finishing else AVERAGE_DECAY)
     fit.step += 1
     return {name: value.item() for name, value in losses.items()}
 
@@ -143,9 +152,34 @@ def _losses(
     }
 
 
+def _finishing_losses(
+    fit: ImageFit, material: ImageMaterial, rows: StepRows, encoded: Encoded, language: str
+) -> dict[str, torch.Tensor]:
+    """Pictures ranked across each other, emoji by their names in both languages; and those names as `named_loss` has them.
+
+    Emoji and photographs are ranked apart, since their cosines are on different scales.
+    """
+    named, emoji = material.named, rows.named.emoji
+    photographs = torch.cat([rows.named.clothing, rows.named.photos])
+    other = "zh" if language == "en" else "en"
+    found = encoded.found[: len(emoji)]
+    of_photographs = encoded.found[len(emoji) : len(emoji) + len(photographs)]
+
+    def ranked(found: torch.Tensor, chosen: torch.Tensor, spoken: str) -> torch.Tensor:
+        return ranking_loss(found, F.normalize(named.wanted[spoken][chosen] @ named.banks[spoken], dim=-1))
+
+    scale = fit.logit_scale.exp().clamp(max=60.0)
+    of_emoji = ranked(found, emoji, language) + ranked(found, emoji, other)
+    losses = {"ranking": RANKED_EMOJI * of_emoji + RANKED_PHOTOGRAPHS * ranked(of_photographs, photographs, language)}
+    if len(emoji):
+        of_names = named_loss(found, named.banks[other], named.wanted[other][emoji], scale)
+        losses["other language"] = OTHER_LANGUAGE * of_names
+    return losses
+
+
 @torch.no_grad()
-def _move_average(fit: ImageFit) -> None:
-    keep = min(AVERAGE_DECAY, (1 + fit.step) / (10 + fit.step))
+def _move_average(fit: ImageFit, decay: float) -> None:
+    keep = min(decay, (1 + fit.step) / (10 + fit.step))
     for name, value in fit.visual.state_dict().items():
         if value.is_floating_point():
             fit.average[name].lerp_(value, 1 - keep)
@@ -154,8 +188,11 @@ def _move_average(fit: ImageFit) -> None:
 
 
 @torch.no_grad()
-def settle_statistics(fit: ImageFit, material: ImageMaterial, seed: int) -> None:
-    """Measure the averaged weights' own batch-norm statistics."""
+def settle_statistics(fit: ImageFit, material: ImageMaterial, seed: int, shares: Shares) -> None:
+    """Measure the averaged weights' own batch-norm statistics, on batches like those that the last steps saw.
+
+    On other batches the statistics are not those that the weights were fitted under, and every figure falls a little.
+    """
     visual = copy.deepcopy(fit.visual)
     visual.load_state_dict(fit.average)
     norms = [module for module in visual.modules() if isinstance(module, nn.BatchNorm2d)]
@@ -164,8 +201,16 @@ def settle_statistics(fit: ImageFit, material: ImageMaterial, seed: int) -> None
         norm.momentum = None  # a plain mean over all batches
     visual.train()
     for number in range(SETTLING_BATCHES):
-        encode_with_features(visual, _batch(material, "en", seed, fit.step + number)[1])
+        encode_with_features(visual, _batch(material, "en", seed, fit.step + number, shares)[1])
     fit.average.update({name: value.clone() for name, value in visual.named_buffers() if name in fit.average})
+
+
+def learning_rate(step: int, steps: int, finish_steps: int) -> float:
+    """Warm-up and a cosine down to zero, twice: over `steps`, then, half as high, over `finish_steps`."""
+    at, of, peak, warmup = (
+        (step, steps, PEAK_RATE, 100) if step < steps else (step - steps, finish_steps, FINISH_RATE, 50)
+    )
+    return peak * min(1.0, (at + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * at / of))
 
 
 def fit_image_tower(
@@ -173,27 +218,27 @@ def fit_image_tower(
     material: ImageMaterial,
     *,
     steps: int,
+    finish_steps: int,
     seed: int,
     checkpoint: Callable[[], None],
     progress: Callable[[str], None],
     checkpoint_every: int = 200,
-    peak_rate: float = 2e-3,
 ) -> None:
-    """Fit in place up to `steps` in all, those before a resume included; the learning rate warms up, then falls to zero."""
+    """Fit in place up to `steps` and then `finish_steps` in all, those before a resume included; see `learning_rate`."""
     fit.visual.train()
     material.readout.requires_grad_(False)
-    while fit.step < steps:
-        started, done = time.process_time(), fit.step / steps
+    while fit.step < steps + finish_steps:
+        started = time.process_time()
         for group in fit.optimiser.param_groups:
-            group["lr"] = peak_rate * min(1.0, (fit.step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * done))
-        losses = image_step(fit, material, seed)
+            group["lr"] = learning_rate(fit.step, steps, finish_steps)
+        losses = image_step(fit, material, seed, finishing=fit.step >= steps)
         fit.seconds += time.process_time() - started
         if fit.step % 50 == 1:
             told = ", ".join(f"{name} {value:.3f}" for name, value in losses.items())
-            spent = f"{done:.0%}, {fit.seconds / 60:.1f} core-minutes"
+            spent = f"{fit.step / (steps + finish_steps):.0%}, {fit.seconds / 60:.1f} core-minutes"
             progress(f"image step {fit.step}, {spent}: {told}, scale {fit.logit_scale.exp().item():.1f}")
         if fit.step % checkpoint_every == 0:
             checkpoint()
             fit.visual.train()
-    settle_statistics(fit, material, seed)
+    settle_statistics(fit, material, seed, FINISH_SHARES if finish_steps else Shares())
     checkpoint()

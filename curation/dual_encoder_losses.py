@@ -3,6 +3,9 @@
 import torch
 from torch.nn import functional as F
 
+SAME_CENTRE_COSINE = 0.95
+RANKING_SCALE = 12.0
+
 
 def named_loss(found: torch.Tensor, bank: torch.Tensor, wanted: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     """Cross-entropy over the caption bank, over the batch's own pictures, and the cosine to the captions' centre."""
@@ -11,6 +14,18 @@ def named_loss(found: torch.Tensor, bank: torch.Tensor, wanted: torch.Tensor, sc
     centre = F.normalize(wanted @ bank, dim=-1)
     towards_image = F.cross_entropy(scale * centre @ found.T, torch.arange(len(found)))
     return towards_text + 0.3 * towards_image + 0.5 * (1 - (found * centre).sum(1).mean())
+
+
+def ranking_loss(found: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:
+    """Every picture's cosine to its own captions' centre (B, 256) above every cosine of any picture to another's.
+
+    A smooth form of one less the area under the curve over all cosines at once. A softmax compares within a picture
+    or within a caption alone; a threshold, or a ranking of a whole set, compares across them. 0 of fewer than two.
+    """
+    cosines = found @ centres.T
+    is_other = centres @ centres.T <= SAME_CENTRE_COSINE
+    differences = cosines[is_other][None, :] - cosines.diagonal()[:, None]
+    return F.softplus(RANKING_SCALE * differences).mean() if differences.numel() else found.sum() * 0
 
 
 def drawn_loss(

@@ -50,6 +50,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--text-steps", type=int, default=650)
     parser.add_argument("--image-steps", type=int, default=6000, help="in all, those before a resume included")
+    parser.add_argument(
+        "--finish-steps", type=int, default=800, help="after them, with pictures ranked across each other"
+    )
     parser.add_argument("--checkpoint-every", type=int, default=200)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument(
@@ -99,6 +102,7 @@ def settings_of(chosen: argparse.Namespace, seed: int) -> DualEncoderSettings:
         shared_folder=chosen.work,
         text_steps=chosen.text_steps,
         image_steps=chosen.image_steps,
+        finish_steps=chosen.finish_steps,
         checkpoint_every=chosen.checkpoint_every,
         seed=seed,
     )

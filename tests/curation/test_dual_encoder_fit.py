@@ -82,7 +82,8 @@ def settings(material, teacher, tmp_path_factory):
         work_folder=work,
         shared_folder=work,
         text_steps=3,
-        image_steps=3,
+        image_steps=2,
+        finish_steps=1,
         checkpoint_every=2,
         num_scenes=100,
         num_evaluation_scenes=20,
@@ -124,7 +125,7 @@ def test_fitting_publishes_a_scorer_with_heads_and_goes_on_where_it_stood(settin
 
     before = torch.load(settings.work_folder / "image.pt", weights_only=True)
     text_before = torch.load(settings.work_folder / "text.pt", weights_only=True)["model"]
-    fit_dual_encoder(settings.model_copy(update={"image_steps": 5}), teach, told.append)
+    fit_dual_encoder(settings.model_copy(update={"finish_steps": 3}), teach, told.append)
     after = torch.load(settings.work_folder / "image.pt", weights_only=True)
     assert (before["step"], after["step"]) == (3, 5)
     assert any("goes on after step" in line for line in told)

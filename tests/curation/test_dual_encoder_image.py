@@ -1,11 +1,24 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch.nn import functional as F
 
 from curation import dual_encoder_image
 from curation.dual_encoder import build_dual_encoder, normalised_pixels
-from curation.dual_encoder_batches import Look
-from curation.dual_encoder_image import FEATURE_DIM, encode_with_features, settle_statistics, start_image_fit
+from curation.dual_encoder_batches import FINISH_SHARES, Look, NamedRows, Shares, StepRows
+from curation.dual_encoder_image import (
+    FEATURE_DIM,
+    FINISH_RATE,
+    PEAK_RATE,
+    Encoded,
+    _finishing_losses,
+    encode_with_features,
+    fit_image_tower,
+    learning_rate,
+    settle_statistics,
+    start_image_fit,
+)
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +56,77 @@ def test_settled_statistics_are_those_of_the_averaged_weights(monkeypatch):
     torch.manual_seed(0)
     fit = start_image_fit(build_dual_encoder(400).visual)
     pictures = torch.rand(8, 3, 96, 96) * 255
-    monkeypatch.setattr(dual_encoder_image, "_batch", lambda *_: (None, pictures, None))
+    shares = []
+    monkeypatch.setattr(dual_encoder_image, "_batch", lambda *given: (shares.append(given[-1]), pictures, None))
     monkeypatch.setattr(dual_encoder_image, "SETTLING_BATCHES", 2)
     live = {name: value.clone() for name, value in fit.visual.state_dict().items()}
     fit.average["conv1.weight"] *= 3
-    settle_statistics(fit, None, seed=0)
+    settle_statistics(fit, None, 0, FINISH_SHARES)
+    assert shares == [FINISH_SHARES] * 2
     hidden = F.conv2d(normalised_pixels(pictures), fit.average["conv1.weight"], stride=2, padding=1)
     assert torch.allclose(fit.average["bn1.running_mean"], hidden.mean((0, 2, 3)), atol=0.01)
     assert torch.allclose(fit.average["bn1.running_var"], hidden.var((0, 2, 3)), rtol=0.02)
     for name, value in fit.visual.state_dict().items():
         assert torch.equal(value, live[name]), "the weights that are being fitted stay"
+
+
+def test_the_learning_rate_rises_and_falls_twice():
+    rates = [learning_rate(step, 1000, 400) for step in range(1400)]
+    assert max(rates[:1000]) == pytest.approx(PEAK_RATE, rel=0.03) and rates[0] == PEAK_RATE / 100
+    assert max(rates[1000:]) == pytest.approx(FINISH_RATE, rel=0.05) and rates[1000] == FINISH_RATE / 50
+    assert rates[999] < PEAK_RATE / 1000 and rates[-1] < FINISH_RATE / 1000
+
+
+@pytest.mark.parametrize("begin", [0, 4])
+def test_only_the_last_steps_rank_pictures_across_each_other_also_after_a_resume(monkeypatch, begin):
+    fit, seen = start_image_fit(build_dual_encoder(400).visual), []
+    fit.step, settled = begin, []
+
+    def step(fit, material, seed, *, finishing):
+        seen.append((fit.step, finishing))
+        fit.step += 1
+        return {}
+
+    monkeypatch.setattr(dual_encoder_image, "image_step", step)
+    monkeypatch.setattr(dual_encoder_image, "settle_statistics", lambda *given: settled.append(given[-1]))
+    material = SimpleNamespace(readout=torch.nn.Linear(1, 1))
+    quiet = {"seed": 0, "checkpoint": lambda: None, "progress": lambda _: None}
+    fit_image_tower(fit, material, steps=3, finish_steps=2, **quiet)
+    assert seen == [(at, at >= 3) for at in range(begin, 5)]
+    fit_image_tower(fit, material, steps=6, finish_steps=0, **quiet)
+    assert settled == [FINISH_SHARES, Shares()], "statistics are those of batches like the last steps'"
+
+
+@pytest.fixture
+def named_step():
+    """Four emoji and two photographs, every picture at its own caption: material, rows, embeddings."""
+    own = torch.eye(6)
+    banks = {"en": torch.eye(256)[:6], "zh": torch.eye(256)[:6]}
+    named = SimpleNamespace(banks=banks, wanted={"en": own, "zh": own})
+    rows = NamedRows(torch.arange(4), torch.tensor([4]), torch.tensor([5]), *torch.zeros(2, 0, dtype=torch.int64))
+    step = StepRows(rows, torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
+    return SimpleNamespace(named=named), step, banks["en"].clone()
+
+
+def finishing(named_step, found=None, language="en"):
+    material, rows, at_captions = named_step
+    encoded = Encoded(at_captions if found is None else found, torch.zeros(0))
+    return _finishing_losses(start_image_fit(torch.nn.Linear(1, 1)), material, rows, encoded, language)
+
+
+def test_last_steps_hold_emoji_against_their_names_in_both_languages(named_step):
+    told = finishing(named_step)
+    named_step[0].named.banks["zh"] = named_step[0].named.banks["zh"].roll(1, 0)
+    other = finishing(named_step)
+    assert other["ranking"] > 100 * told["ranking"] and other["other language"] > 2 * told["other language"]
+
+
+def test_last_steps_rank_emoji_and_photographs_apart(named_step):
+    found = named_step[2].clone()
+    found[:4] += 0.6 * found[:4].roll(1, 0)
+    found[4:] *= 0.2
+    assert finishing(named_step, found)["ranking"] < 1, (
+        "an emoji's cosine of 0.6 is not held against a photograph's 0.2"
+    )
+    found[4:] += 3 * found[4:].roll(1, 0)
+    assert finishing(named_step, found)["ranking"] > 3, "a photograph's is"

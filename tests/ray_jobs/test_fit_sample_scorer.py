@@ -20,14 +20,14 @@ def chosen(tmp_path):
     (data / PICTURE_NETWORK).write_bytes(b"")
     work = tmp_path / "work"
     work.mkdir()
-    steps = {"text_steps": 1, "image_steps": 2, "checkpoint_every": 5, "threads": 1, "seeds": [4]}
+    steps = {"text_steps": 1, "image_steps": 2, "finish_steps": 3, "checkpoint_every": 5, "threads": 1, "seeds": [4]}
     return argparse.Namespace(data=data, work=work, output=tmp_path / "out", teacher=tmp_path, only=None, **steps)
 
 
 def test_settings_come_from_the_data_folder(chosen):
     settings = settings_of(chosen, 4)
     assert settings.held_out_photos == {"a.jpg"} and settings.prompts_folder == chosen.data / "prompts"
-    assert (settings.text_steps, settings.image_steps) == (1, 2)
+    assert (settings.text_steps, settings.image_steps, settings.finish_steps) == (1, 2, 3)
     assert (settings.work_folder, settings.shared_folder) == (chosen.work / "seed_4", chosen.work)
 
 
