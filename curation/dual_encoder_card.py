@@ -24,8 +24,8 @@ without saying so.
   pictures: the features of MobileNetV2 (ImageNet, Apache-2.0), as they are, as a ridge regression maps them to the training
   captions, and as a logistic regression reads garments' classes from them.
   No picture and no caption is stored in this folder.
-- **The last 800 steps** of the image tower see more emoji, by their names in both languages at once, and rank every
-  picture's own cosine above every other one, as a threshold over a whole set does. They were designed with figures of
+- **The last steps** of the image tower (800 by default) see more emoji, by their names in both languages at once, and rank
+  every picture's own cosine above every other one, as a threshold over a whole set does. They were designed with figures of
   seed 2 (emoji in an unseen style, COCO) and of seed 1 (drawn shapes) in sight; seed 0 had no part in it.
 - **Kept back**: 10 % of the emoji concepts in both art styles, 15 % more in one style, 20 % of the clothing, 29 COCO
   photographs, and one kind-and-colour combination in eight of the drawn scenes. Names of kept-back emoji **were** among

@@ -17,7 +17,7 @@ def named_loss(found: torch.Tensor, bank: torch.Tensor, wanted: torch.Tensor, sc
 
 
 def ranking_loss(found: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:
-    """Every picture's cosine to its own captions' centre (B, 256) above every cosine of any picture to another's.
+    """Cosines of pictures (B, 256) to their own captions' centres (B, 256), each above every cosine to another's centre.
 
     A smooth form of one less the area under the curve over all cosines at once. A softmax compares within a picture
     or within a caption alone; a threshold, or a ranking of a whole set, compares across them. 0 of fewer than two.

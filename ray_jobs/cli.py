@@ -10,11 +10,12 @@ import typer
 from rich.console import Console
 
 from ray_jobs.artifacts import artifact_of
+from ray_jobs.cli_options import StoreOption
 from ray_jobs.config import job_settings, parse_assignments
 from ray_jobs.enhance_prompt import enhance
 from ray_jobs.errors import JobError
 from ray_jobs.fit_style_classifier import fit_style
-from ray_jobs.store import STORE_VARIABLE, Store
+from ray_jobs.store import Store
 
 if TYPE_CHECKING:
     from ray_jobs.job import JobPlan
@@ -25,10 +26,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Text-to-image data, training, generation and evaluation on Airflow and Ray.",
 )
-StoreOption = Annotated[
-    str | None,
-    typer.Option("--store", help=f"a folder or s3://bucket/prefix; ${STORE_VARIABLE} or .pangu/store by default"),
-]
 
 
 @app.command()

@@ -6,12 +6,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from ray_jobs.store import STORE_VARIABLE, Store
-
-StoreOption = Annotated[
-    str | None,
-    typer.Option("--store", help=f"a folder or s3://bucket/prefix; ${STORE_VARIABLE} or .pangu/store by default"),
-]
+from ray_jobs.cli_options import StoreOption
+from ray_jobs.store import Store
 
 
 def register(app: typer.Typer) -> None:

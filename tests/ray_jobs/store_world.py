@@ -13,11 +13,16 @@ from ray_jobs.claims import claim_version
 from ray_jobs.job import JobContext, JobPlan, find_finished
 from ray_jobs.job_configs import CONFIGS
 from ray_jobs.kill_points import watched
-from ray_jobs.manifest import key_of
+from ray_jobs.manifest import InputVersion, Manifest, key_of
 from ray_jobs.parts import not_digested, part_name, read_rows, write_part
 from ray_jobs.progress import Progress
+from ray_jobs.retention import Retention
 from ray_jobs.row_digest import RowDigest
 from ray_jobs.store import Store
+from ray_jobs.versions import Versions
+
+LATER = "2999-01-01"  # from here everything is old, also on S3, whose clock no test turns
+ONE = Retention(keep=1, keep_days=1)
 
 MAKERS = {"url_list": "register_url_list", "images": "download_images", "training_set": "build_training_set"}
 TAKES = {"url_list": (), "images": ("url_list",), "training_set": ("images",)}
@@ -151,3 +156,28 @@ def prefixes(store):
             if path.name != "log":
                 found[f"{artifact}/{path.name}"] = (path / "manifest.json").is_file()
     return found
+
+
+def commit(store, artifact, key, *, inputs=(), facts=None, text="a", folder="parts"):
+    """A version of one part; its manifest."""
+    table = pa.table({"key": [text]})
+    made = write_part(store, f"{artifact}/{key}", "p.parquet", table, ())
+    manifest = Manifest(
+        artifact=artifact,
+        key=key,
+        digest=RowDigest().add_table(table, ()).hexdigest(),
+        job="a_test",
+        code_version=1,
+        config={},
+        inputs={name: InputVersion(key=found.key, digest=found.digest) for name, found in inputs},
+        folder=folder,
+        parts=(made.part,),
+        facts=facts or {},
+    )
+    return Versions(store).commit(manifest)
+
+
+def keys(store, artifact):
+    """Keys of the versions that are there."""
+    names = store.names(artifact)
+    return {name.split("/")[1] for name in names if name.endswith("/manifest.json")}

@@ -1,57 +1,35 @@
-"""`pangu gc`, `rollback` and `verify` on a folder and on S3: what stays, what goes, and who yields to whom."""
+"""`pangu gc` on a folder and on S3: what stays, what goes, and how a killed one is finished."""
 
-import itertools
-import threading
 from contextlib import suppress
 
-import pyarrow as pa
 import pytest
 
-from ray_jobs import cli, upkeep_cli
-from ray_jobs.claims import claim_version, mark_name
+from ray_jobs.claims import mark_name
 from ray_jobs.collecting import collect_garbage, find_garbage
-from ray_jobs.errors import AlreadyStored, BeingRemoved, JobError, StoreError, UnknownVersion
+from ray_jobs.errors import BeingRemoved, JobError, StoreError, UnknownVersion
 from ray_jobs.inspection import artifact_table
-from ray_jobs.kill_points import KILL_POINTS, watched
-from ray_jobs.manifest import InputVersion, Manifest
-from ray_jobs.moments import hours_before
-from ray_jobs.parts import PartSummary, write_part
+from ray_jobs.kill_points import KILL_POINTS
 from ray_jobs.retention import Retention
-from ray_jobs.row_digest import RowDigest
 from ray_jobs.store import Store
-from ray_jobs.tar_shards import write_shard
 from ray_jobs.verifying import find_problems, find_versions
 from ray_jobs.versions import Versions
-from tests.ray_jobs.store_world import Clock, ClockedStore, Died, Work, assert_whole, at_point, die, prefixes, run_on
+from tests.ray_jobs.store_world import (
+    LATER,
+    ONE,
+    Clock,
+    ClockedStore,
+    Died,
+    Work,
+    assert_whole,
+    at_point,
+    commit,
+    die,
+    keys,
+    prefixes,
+    run_on,
+)
 
-LATER = "2999-01-01"  # from here everything is old, also on S3, whose clock no test turns
-ONE = Retention(keep=1, keep_days=1)
 GC_POINTS = [point for point in KILL_POINTS if point.startswith("gc.")]
-
-
-def commit(store, artifact, key, *, inputs=(), facts=None, text="a", folder="parts"):
-    """A version of one part; its manifest."""
-    table = pa.table({"key": [text]})
-    made = write_part(store, f"{artifact}/{key}", "p.parquet", table, ())
-    manifest = Manifest(
-        artifact=artifact,
-        key=key,
-        digest=RowDigest().add_table(table, ()).hexdigest(),
-        job="a_test",
-        code_version=1,
-        config={},
-        inputs={name: InputVersion(key=found.key, digest=found.digest) for name, found in inputs},
-        folder=folder,
-        parts=(made.part,),
-        facts=facts or {},
-    )
-    return Versions(store).commit(manifest)
-
-
-def keys(store, artifact):
-    """Keys of the versions that are there."""
-    names = store.names(artifact)
-    return {name.split("/")[1] for name in names if name.endswith("/manifest.json")}
 
 
 def test_the_newest_stay_with_all_they_were_made_from_and_the_rest_goes_whole(store):
@@ -220,102 +198,6 @@ def test_a_gc_killed_amid_files_leaves_no_done_part_without_what_it_points_to(tm
         ]
 
 
-def test_a_gc_that_stood_still_stops_where_another_took_over(tmp_path):
-    clock = Clock()
-    store = ClockedStore(str(tmp_path / "store"), clock)
-    with clock.ruling():
-        for rows in ("abc", "bcd", "cde"):
-            Work(store, "url_list", list(rows)).run()
-        clock.tick(100)
-
-        def another():
-            clock.tick(25)
-            collect_garbage(store, ONE)
-            Work(store, "url_list", list("abc")).run()
-
-        with at_point("gc.after_look", another), pytest.raises(JobError, match="another one has taken over"):
-            collect_garbage(store, ONE)
-        assert_whole(store, Versions(store).latest("url_list"))
-
-
-class InTurn:
-    """Two threads, of which one at a time goes on to its next point, in the order of a schedule."""
-
-    def __init__(self, schedule):
-        self.schedule, self.waiting = list(schedule), threading.Condition()
-        self.over, self.names, self.all = set(), {}, set()
-
-    def run(self, **actions):
-        self.all = set(actions)
-        threads = [threading.Thread(target=self._act, args=item) for item in actions.items()]
-        with watched(self._reached):
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join(20)
-        assert not any(thread.is_alive() for thread in threads)
-
-    def _act(self, name, action):
-        self.names[threading.get_ident()] = name
-        self._await_turn(name)
-        try:
-            action()
-        finally:
-            with self.waiting:
-                self.over.add(name)
-                self.waiting.notify_all()
-
-    def _reached(self, point):
-        name = self.names.get(threading.get_ident())
-        if name:
-            self._await_turn(name)
-
-    def _await_turn(self, name):
-        with self.waiting:
-            self.waiting.wait_for(lambda: self._next() in (name, None), 20)
-            if self.schedule:
-                self.schedule.pop(0)
-            self.waiting.notify_all()
-
-    def _next(self):
-        while self.schedule and self.schedule[0] in self.over:
-            self.schedule.pop(0)
-        return self.schedule[0] if self.schedule else min(self.all - self.over, default=None)
-
-
-@pytest.mark.parametrize("is_long", [False, True], ids=["resumed", "longer_than_the_grace"])
-def test_a_job_and_a_gc_of_one_key_that_interrupt_each_other_anywhere(is_long, tmp_path):
-    """Either is interrupted after any step, by any number of the other's. The job, resumed from old parts or
-    begun long ago, commits a whole version, or gives up and asks for a retry.
-    """
-    outcomes = set()
-    for number, (first, steps, others) in enumerate(itertools.product(("job", "gc"), range(12), range(9))):
-        clock = Clock()
-        store = ClockedStore(str(tmp_path / str(number)), clock)
-        with clock.ruling():
-            Work(store, "url_list", ["other"]).run()
-            work = Work(store, "url_list", ["a", "b"]).begin()
-            work.step()
-            clock.tick(30)
-            work = work if is_long else work.retry()
-
-            def job(work=work):
-                with suppress(BeingRemoved):  # anything else ends the test
-                    run_on(work) if work.claim else work.run()
-
-            second = "gc" if first == "job" else "job"
-            schedule = [first] * steps + [second] * others + [first] * 20
-            InTurn(schedule).run(job=job, gc=lambda store=store: collect_garbage(store, ONE))
-            outcomes.add(work.done is not None)
-            if work.done is not None:
-                assert_whole(store, work.done)
-            for version, is_committed in prefixes(store).items():
-                if is_committed:
-                    assert_whole(store, Versions(store).find(*version.split("/")))
-            assert_whole(store, work.retry().run())
-    assert outcomes == {True, False}, "some orders let the job win, some the gc"
-
-
 def test_a_folder_that_cannot_be_read_ends_the_gc_before_anything_is_removed(folder_store, monkeypatch):
     for key in ("u1", "u2"):
         commit(folder_store, "url_list", key)
@@ -334,100 +216,3 @@ def test_many_names_go_at_once_whatever_they_are_called(store):
     assert all(stored.at > "2026" for stored in store.listing("many").values())
     store.delete_all([*names[:4], "many/never there"])
     assert store.names("many") == ["many/f"]
-
-
-# the commands
-
-
-def run(store, monkeypatch, *arguments):
-    """The command in this process."""
-    monkeypatch.setattr("sys.argv", ["pangu", *arguments])
-    monkeypatch.setattr(upkeep_cli.Store, "from_environment", lambda root=None: store)
-    try:
-        cli.main()
-    except SystemExit as end:
-        return end.code or 0
-    return 0
-
-
-def test_gc_says_what_would_go_and_removes_it_with_yes(store, monkeypatch, capsys):
-    for number in range(4):
-        commit(store, "url_list", f"u{number}")
-    monkeypatch.setattr("ray_jobs.collecting.now", lambda: LATER)
-    assert run(store, monkeypatch, "gc", "--keep", "2", "--reasons") == 0
-    told = capsys.readouterr().out
-    assert "nothing was removed; --yes removes it\n" in told
-    assert "remove  url_list/u0\n" in told and "keep    url_list/u3: newest\n" in told
-    assert keys(store, "url_list") == {"u0", "u1", "u2", "u3"}
-    assert run(store, monkeypatch, "gc", "--keep", "2", "--yes") == 0
-    assert keys(store, "url_list") == {"u2", "u3"}
-    assert run(store, monkeypatch, "gc", "--keep", "0") == 2
-
-
-def test_rollback_makes_an_earlier_version_the_newest(store, monkeypatch, capsys):
-    for key in ("u1", "u2"):
-        commit(store, "url_list", key)
-    assert run(store, monkeypatch, "rollback", "url_list@1", "--why", "u2 lost captions") == 0
-    assert "url_list@u1 is the newest again, as number 3" in capsys.readouterr().out
-    history = Versions(store).history("url_list")
-    assert [(entry.key, entry.why) for entry in history] == [("u1", ""), ("u2", ""), ("u1", "u2 lost captions")]
-    assert run(store, monkeypatch, "rollback", "url_list@1") == 2
-    assert "url_list@u1: already the newest; accepted is an earlier version" in capsys.readouterr().err
-    assert run(store, monkeypatch, "rollback", "url_list@9") == 1
-    assert "url_list@9: no such version" in capsys.readouterr().err
-
-
-def test_verify_names_what_is_missing_or_differs(store, monkeypatch, capsys):
-    for key in ("u1", "u2", "u3"):
-        commit(store, "url_list", key)
-    assert run(store, monkeypatch, "verify") == 0
-    assert "all files of 3 versions exist with their sizes and digests" in capsys.readouterr().out
-    data = store.read("url_list/u2/parts/p.parquet")
-    for key in ("u1", "u2", "u3"):
-        store.delete(f"url_list/{key}/parts/p.parquet")
-    store.create("url_list/u2/parts/p.parquet", data[:-1] + bytes([data[-1] ^ 1]))
-    store.create("url_list/u3/parts/p.parquet", data + b"x")
-    assert run(store, monkeypatch, "verify") == 1
-    told = capsys.readouterr().out
-    assert "url_list/u1/parts/p.parquet: is missing" in told and "u2/parts/p.parquet: has sha256" in told
-    assert f"url_list/u3/parts/p.parquet: has {len(data) + 1} bytes; its manifest states {len(data)}" in told
-    assert "3 problems in 3 versions" in told
-    assert run(store, monkeypatch, "verify", "--quick") == 1 and "2 problems" in capsys.readouterr().out
-    assert run(store, monkeypatch, "verify", "url_list@2", "--quick") == 0
-
-
-def test_verify_opens_the_tars_beside_parts(store):
-    row = {"key": "a/0", "image": {"bytes": b"pixels", "path": "a-0.png"}, "reason": None}
-    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    schema = pa.schema([("key", pa.string()), ("image", image), ("reason", pa.string())])
-    table = pa.Table.from_pylist([row | {"image": {"bytes": None, "path": "a-0.png"}}], schema=schema)
-    made: PartSummary = write_part(store, "generated_images/g", "p.parquet", table, (), {"p.tar": write_shard([row])})
-    fields = {"job": "generate_images", "code_version": 1, "config": {}, "inputs": {}, "digest": "d"}
-    manifest = Manifest(
-        artifact="generated_images", key="g", parts=(made.part,), facts={"container": "webdataset"}, **fields
-    )
-    Versions(store).commit(manifest)
-    assert not list(find_problems(store, [manifest])) and not list(find_problems(store, [manifest], quick=True))
-    store.delete("generated_images/g/beside/p.tar")
-    for quick in (False, True):
-        assert list(find_problems(store, [manifest], quick=quick)) == ["generated_images/g/beside/p.tar: is missing"]
-    store.create("generated_images/g/beside/p.tar", write_shard([row | {"image": {"bytes": b"", "path": "other.png"}}]))
-    (problem,) = find_problems(store, [manifest])
-    assert "does not hold the pictures of p.parquet" in problem
-
-
-def test_a_claim_counts_by_the_time_that_stands_in_it(tmp_path):
-    clock = Clock()
-    store = ClockedStore(str(tmp_path / "store"), clock)
-    with clock.ruling():
-        old = commit(store, "url_list", "u1")
-        commit(store, "url_list", "u2")
-        clock.tick(100)
-        claim_version(store, "images/i1", (old.prefix,))
-        clock.tick(23)
-        assert not find_garbage(store, ONE, clock.now()).versions
-        clock.tick(2)
-        assert find_garbage(store, ONE, clock.now()).versions == ["url_list/u1"]
-        assert hours_before(clock.now(), 25) == "2026-01-05T04:00:00Z"
-    with pytest.raises(AlreadyStored):
-        store.create("url_list/u1/manifest.json", b"")
