@@ -8,13 +8,16 @@ from curation import dual_encoder_image
 from curation.dual_encoder import build_dual_encoder, normalised_pixels
 from curation.dual_encoder_batches import FINISH_SHARES, Look, NamedRows, Shares, StepRows
 from curation.dual_encoder_image import (
+    AVERAGE_DECAY,
     FEATURE_DIM,
+    FINISH_DECAY,
     FINISH_RATE,
     PEAK_RATE,
     Encoded,
     _finishing_losses,
     encode_with_features,
     fit_image_tower,
+    image_step,
     learning_rate,
     settle_statistics,
     start_image_fit,
@@ -130,3 +133,20 @@ def test_last_steps_rank_emoji_and_photographs_apart(named_step):
     )
     found[4:] += 3 * found[4:].roll(1, 0)
     assert finishing(named_step, found)["ranking"] > 3, "a photograph's is"
+
+
+@pytest.mark.parametrize(("is_last", "decay"), [(False, AVERAGE_DECAY), (True, FINISH_DECAY)])
+def test_the_average_forgets_faster_in_the_last_steps(monkeypatch, is_last, decay):
+    torch.manual_seed(0)
+    fit = start_image_fit(build_dual_encoder(400).visual)
+    fit.step = 10**6
+    rows = SimpleNamespace(look=lambda *_: SimpleNamespace(loss=lambda read_out, found: found.mean()))
+    monkeypatch.setattr(dual_encoder_image, "_batch", lambda *_: (rows, torch.rand(4, 3, 96, 96) * 255, None))
+    for name in ("_losses", "_finishing_losses"):
+        monkeypatch.setattr(dual_encoder_image, name, lambda *_: {})
+    before = fit.average["conv1.weight"].clone()
+    image_step(fit, None, 0, finishing=is_last)
+    assert not torch.equal(before, fit.visual.conv1.weight)
+    assert torch.allclose(
+        fit.average["conv1.weight"], before.lerp(fit.visual.conv1.weight.detach(), 1 - decay), atol=1e-7
+    )

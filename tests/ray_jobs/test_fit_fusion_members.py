@@ -44,7 +44,10 @@ def test_members_are_told_their_words_by_the_pairs_own_text_tower(tmp_path):
 def test_members_are_trained_declared_and_fused(shared_data, tmp_path, monkeypatch):
     arguments = ["--data", str(shared_data), "--work", str(tmp_path), "--num-scenes", "40", "--steps", "2"]
     monkeypatch.setattr(sys, "argv", ["fit_fusion_members", *arguments])
+    starts, start_from = [], fit_fusion_members.start_from
+    monkeypatch.setattr(fit_fusion_members, "start_from", lambda unet, at: (starts.append(at), start_from(unet, at)))
     fit_fusion_members.main()
+    assert starts == [tmp_path / "colours", tmp_path / "layout"], "shapes goes on from colours, example from layout"
     members = load_members(tmp_path / "members.toml")
     assert set(members) == {*fit_fusion_members.MEMBERS, "edges_and_palette"}
     assert [members[name].guidance for name in ("layout", "shapes", "colours", "example")] == [5.0, 5.0, 2.0, 3.0]
